@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EdgeShift: one model in, a portfolio of exact, smaller variants out.
+
+The names below load on first use, so `import edgeshift` stays light.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that holds it. tests/test_surface.py keeps it at 14 names or fewer.
+_SURFACE = {
+    "Card": "edgeshift.core.card",
+    "EdgeShiftError": "edgeshift.core.errors",
+    "Portfolio": "edgeshift.portfolio",
+    "Variant": "edgeshift.core.values",
+    "derive": "edgeshift.derive",
+    "load": "edgeshift.formats",
+    "measure": "edgeshift.measure",
+    "save": "edgeshift.formats",
+    "shrink": "edgeshift.graph",
+}
+__all__ = ["Card", "EdgeShiftError", "Portfolio", "Variant", "derive", "load", "measure", "save", "shrink"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SURFACE:
+        raise AttributeError(f"module 'edgeshift' has no attribute {name!r}")
+    return getattr(import_module(_SURFACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
