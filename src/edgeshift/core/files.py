@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +41,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+        # Not tempfile: it makes files that only their owner can read, and a portfolio is handed on.
+        with (path.parent / f".part-{secrets.token_hex(8)}").open("xb") as file:
             temporary = Path(file.name)
             yield file
             file.flush()

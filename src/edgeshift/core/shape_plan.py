@@ -37,9 +37,9 @@ class ShapePlan:
         Raises:
             BadValue: If it is of another format or misses a field.
         """
-        if raw.get("format") != FORMAT:
-            raise BadValue("format of the shape plan", raw.get("format"), str(FORMAT))
         try:
+            if raw.get("format") != FORMAT:
+                raise BadValue("format of the shape plan", raw.get("format"), str(FORMAT))
             return ShapePlan({n: tuple(s) for n, s in raw["shapes"].items()}, dict(raw["attributes"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise BadValue("shape plan", str(error), "a record with shapes and attributes") from error

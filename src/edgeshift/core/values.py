@@ -275,9 +275,7 @@ def variant_from_json(raw: Mapping[str, Any]) -> Variant:
         fields = dict(raw)
         fields["files"] = {role: FileRef(**f) for role, f in fields["files"].items()}
         fields["measurements"] = tuple(Measurement(**m) for m in fields["measurements"])
-        proof = dict(fields["proof"])
-        proof["kinds"] = tuple(proof["kinds"])
-        fields["proof"] = Proof(**proof)
+        fields["proof"] = Proof(**{**fields["proof"], "kinds": tuple(fields["proof"]["kinds"])})
         return Variant(**fields).check()
     except (TypeError, KeyError, AttributeError) as error:
         raise BadValue("variant", str(error), "a record with the fields of Variant") from error
