@@ -16,7 +16,7 @@ import a_module_that_does_not_exist
 
 @dataclass(frozen=True)
 class Wanda:
-    card: ClassVar[Card] = Card(name="wanda", says="Weight times norm.", paper="Sun et al.", needs="calibration")
+    card: ClassVar[Card] = Card(name="wanda", says="Weight x norm.", paper="Sun et al.", needs="calibration")
 """
 LIVE = """
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def test_cards_are_read_without_running_the_files(shelf: Shelf) -> None:
 def test_a_card_keeps_every_field(shelf: Shelf, tmp_path: Path) -> None:
     card = read_card(tmp_path / "room" / "things" / "wanda.py")
     assert (card.says, card.paper, card.link, card.needs) == (
-        "Weight times norm.",
+        "Weight x norm.",
         "Sun et al.",
         "",
         "calibration",
