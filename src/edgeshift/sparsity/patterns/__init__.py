@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patterns: which sets of weights may go together."""
