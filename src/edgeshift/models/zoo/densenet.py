@@ -87,7 +87,7 @@ class Densenet:
         bottleneck: Whether a 1x1 convolution to four times the growth precedes each 3x3 one.
         kept: Share of the channels a transition keeps, above 0 to 1.
         stem_norm: Whether batch norm and ReLU follow the first convolution.
-        names: How layers are called: "nested" (`features.norm5`, `classifier`) or "flat" (`conv0`, `bn`, `fc`),
+        names: How layers are called: "nested" (`features.norm5`, `classifier`) or "flat" (`conv0`, `fc`),
             as in two published files.
     """
 
