@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """EdgeShift: one model in, a portfolio of exact, smaller variants out.
 
-The names below load on first use, so `import edgeshift` stays light.
+The names below load on first use, so `import edgeshift` stays light. Functions carry the names of
+the commands; rooms are imported by path (`edgeshift.derive`), see docs/decisions/0001.
 """
 
 from importlib import import_module
@@ -13,15 +14,27 @@ __version__ = "0.1.0"
 _SURFACE = {
     "Card": "edgeshift.core.card",
     "EdgeShiftError": "edgeshift.core.errors",
+    "Job": "edgeshift.derive",
     "Portfolio": "edgeshift.portfolio",
     "Variant": "edgeshift.core.values",
-    "derive": "edgeshift.derive",
+    "bench": "edgeshift.derive",
+    "build": "edgeshift.derive",
     "load": "edgeshift.formats",
-    "measure": "edgeshift.measure",
     "save": "edgeshift.formats",
     "shrink": "edgeshift.graph",
 }
-__all__ = ["Card", "EdgeShiftError", "Portfolio", "Variant", "derive", "load", "measure", "save", "shrink"]
+__all__ = [
+    "Card",
+    "EdgeShiftError",
+    "Job",
+    "Portfolio",
+    "Variant",
+    "bench",
+    "build",
+    "load",
+    "save",
+    "shrink",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs python3.11 and make. `make demo` and `make test` install what they need into .venv first.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+# One thread per worker: two test processes on two cores do not fight over them.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test check bench install clean
+
+demo: $(STAMP)
+	$(BIN)/edgeshift build resnet8 --data digits --out build/digits --resume
+	$(BIN)/edgeshift report build/digits
+
+test: $(STAMP)
+	$(ONE_THREAD) $(BIN)/pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(MAKE) test
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+install: $(STAMP)
+
+# torch comes first and pinned, so that pip never resolves another build of it on the way.
+$(STAMP): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[derive,dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf build

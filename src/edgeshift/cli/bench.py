@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`edgeshift bench`: measure every variant again, on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeshift.cli.screen import Screen
+from edgeshift.cli.values import whole_numbers
+
+
+def bench(
+    folder: Annotated[Path, typer.Argument(help="Portfolio to measure.")],
+    batch_sizes: Annotated[str, typer.Option(help="Inputs per call, 1,32.")] = "1,32",
+    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,
+) -> None:
+    """Measure latency and memory of all variants again, one after the other in turns.
+
+    Figures of the same quantity, batch size and thread count are replaced; others stay.
+
+    [bold]Examples[/bold]
+
+      edgeshift bench build/digits
+      edgeshift bench build/digits --batch-sizes 1,8,64 --threads 2
+    """
+    from edgeshift.cli.result import show
+    from edgeshift.derive import bench as run
+    from edgeshift.portfolio import Portfolio
+
+    sizes = whole_numbers("--batch-sizes", batch_sizes)
+    portfolio = run(Portfolio.open(folder), batch_sizes=sizes, threads=threads, progress=Screen(quiet=json))
+    show(portfolio, json=json)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command leaves on stdout: the table of variants and the next command, or JSON."""
+
+import json as json_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edgeshift.core.values import to_json
+
+if TYPE_CHECKING:
+    from edgeshift.portfolio import Portfolio
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout, for scripts."""
+    typer.echo(json_module.dumps(value, indent=1, sort_keys=True, allow_nan=False))
+
+
+def print_table(portfolio: "Portfolio") -> None:
+    """The variants as a table, as wide as the terminal."""
+    from rich.console import Console
+
+    from edgeshift.reports import table
+
+    Console().print(table(portfolio))
+
+
+def show(portfolio: "Portfolio", *, json: bool, next_command: str = "edgeshift report {path}") -> None:
+    """The variants and the one next command to type, or everything as JSON."""
+    if json:
+        front = [variant.id for variant in portfolio.front()]
+        variants = [to_json(variant) for variant in portfolio.variants]
+        print_json({"path": str(portfolio.path), "variants": variants, "front": front})
+        return
+    print_table(portfolio)
+    typer.echo(f"\nNext: {next_command.format(path=portfolio.path)}")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product, top to bottom: train, sparsify, shrink, export, measure, keep."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeshift.core.progress import Progress, Silent
+from edgeshift.core.recipe import Recipe
+from edgeshift.core.values import SPLITS, ModelRef, to_json
+from edgeshift.data import DataSet, open_set
+from edgeshift.derive.choices import choose
+from edgeshift.derive.folder import WORK, check_out, claim, scratch
+from edgeshift.derive.job import Job
+from edgeshift.derive.judge import Judge
+from edgeshift.derive.remeasure import bench
+from edgeshift.formats import export_onnx, open_onnx, sparse_bytes, weight_bytes
+from edgeshift.graph import Shrunk, channel_groups, count, shrink
+from edgeshift.models import build as build_model
+from edgeshift.models import example, load_weights, pretrained, resolve
+from edgeshift.portfolio import Draft, Golden, Portfolio
+from edgeshift.train import Level, Task, run_levels
+
+
+def build(job: Job, progress: Progress | None = None) -> Portfolio:
+    """A portfolio: one variant for each level of sparsity, each exact, exported and measured.
+
+    Killed at any moment and called again with `resume`, it goes on, and what it leaves is what an unbroken build
+    leaves, measurements apart.
+
+    Args:
+        job: What to build.
+        progress: Who is told how far it is.
+
+    Raises:
+        EdgeShiftError: One line about the first thing that cannot be used; see `edgeshift.core.errors`.
+    """
+    progress = progress or Silent()
+    check_out(job.check().out, resume=job.resume)
+    data = open_set(job.data)
+    ref = reference(job, data)
+    factory = beginning(job, ref)
+    choices = choose(job, ref, data)
+    sample = example(ref)
+    groups = channel_groups(factory().eval(), sample)  # a model that cannot be traced is found before it is trained
+    task = Task(factory, data.split("train"), data.split("validation"), ref.mean, ref.std, groups)
+    portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
+    judge = Judge.of(data, ref, job.batch_sizes)
+    kept = {variant.name for variant in portfolio}
+    with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
+        for level in run_levels(choices.method, task, choices.training, choices.levels, job.out / WORK, progress):
+            if name_of(level) not in kept:
+                portfolio = keep(portfolio, level, factory(), sample, judge)
+            progress.say(line_about(portfolio, level))
+            step()
+    return bench(portfolio, batch_sizes=job.batch_sizes, progress=progress)
+
+
+def keep(portfolio: Portfolio, level: Level, model: nn.Module, sample: Tensor, judge: Judge) -> Portfolio:
+    """The portfolio and one more variant: a level shrunk, exported, opened again, judged and measured."""
+    model.load_state_dict(dict(level.state))
+    shrunk = shrink(model.eval(), sample)
+    counts = count(shrunk.model, sample)
+    with scratch(portfolio.path) as folder:
+        export_onnx(shrunk.model, sample, folder / "model.onnx")
+        session = open_onnx(folder / "model.onnx")
+        draft = Draft(
+            name=name_of(level),
+            recipe=stages(portfolio, level),
+            accuracy=judge.accuracy(session),
+            parameters=counts.parameters,
+            macs=counts.macs,
+            sparsity=level.masks.sparsity,
+            widths=counts.widths,
+            measurements=judge.figures(folder / "model.onnx"),
+            proof=shrunk.proof,
+        )
+        return portfolio.add(draft, {"onnx": folder / "model.onnx", **contents(level, model, shrunk, sample)})
+
+
+def contents(level: Level, model: nn.Module, shrunk: Shrunk, sample: Tensor) -> dict[str, bytes]:
+    """Role -> file, for everything of a variant but its ONNX file."""
+    masked = {name: tensor.numpy() for name, tensor in level.state.items()}
+    with torch.inference_mode():
+        answer = model.double()(sample.double())
+    return {
+        "weights": weight_bytes(shrunk.model, shrunk.plan),
+        "masked": sparse_bytes(masked),
+        "golden": Golden(sample.numpy(), answer.numpy()).to_bytes(),
+        "log": "".join(json.dumps(dict(epoch)) + "\n" for epoch in level.curve).encode(),
+    }
+
+
+def reference(job: Job, data: DataSet) -> ModelRef:
+    """The model, with the scaling of its inputs: its own if it came trained, else the data set's."""
+    ref = resolve(job.model, classes=len(data.classes), input_shape=data.input_shape, options=job.model_options)
+    return ref if ref.mean else replace(ref, mean=tuple(data.mean), std=tuple(data.std)).check()
+
+
+def beginning(job: Job, ref: ModelRef) -> Callable[[], nn.Module]:
+    """Builds the model that training starts from; every call gives equal weights.
+
+    Raises:
+        BadWeights: If the weights do not fit; names the first tensor and both shapes.
+        NotFinite: If a weight is NaN or infinite.
+    """
+    source = job.weights or (ref.name if ref.name in pretrained() else None)
+    first = build_model(ref, seed=job.seed)
+    if source is not None:
+        load_weights(first, source)
+    return partial(deepcopy, first)
+
+
+def facts(data: DataSet) -> dict[str, Any]:
+    """What a portfolio keeps of its data set, JSON values."""
+    return {
+        "name": data.name,
+        "classes": list(data.classes),
+        "input_shape": list(data.input_shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "images": {which: len(data.split(which).labels) for which in SPLITS},
+    }
+
+
+def stages(portfolio: Portfolio, level: Level) -> dict[str, Any]:
+    """Stage -> recipe of one variant."""
+    options = {"level": level.index, "kept": level.kept}
+    return {
+        "train": to_json(Recipe(str(portfolio.recipe["method.name"]), 1, options)),
+        "shrink": to_json(Recipe("dead_channels", 1)),
+    }
+
+
+def name_of(level: Level) -> str:
+    """Name of a level's variant."""
+    return f"level-{level.index}"
+
+
+def line_about(portfolio: Portfolio, level: Level) -> str:
+    """One line about a finished variant."""
+    variant = portfolio.find(name_of(level))
+    return (
+        f"{variant.name}: {level.kept:.2%} of the weights kept, {variant.parameters:,} parameters, "
+        f"{variant.macs:,} MACs, {variant.accuracy['validation']:.1%} on validation"
+    )
