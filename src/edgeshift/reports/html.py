@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTML file about a portfolio: it holds its data, style and scripts, and fetches nothing."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeshift import __version__
+from edgeshift.core.files import write_bytes
+from edgeshift.reports.facts import PICK_LOSS, facts
+from edgeshift.reports.words import NOTHING, amount, percent, significant, times
+
+if TYPE_CHECKING:
+    from edgeshift.portfolio import Portfolio
+
+SCRIPTS = ("draw.js", "plots.js", "page.js")
+
+
+def write_html(portfolio: "Portfolio", path: Path) -> None:
+    """Write the report; it opens from disk, without a network.
+
+    Args:
+        portfolio: Of at least one variant.
+        path: The HTML file; appears whole or not at all.
+
+    Raises:
+        BadValue: If the portfolio is empty.
+        BadPortfolio: If a training log is not JSON records.
+        DiskFull: If the disk is full.
+    """
+    write_bytes(path, page(facts(portfolio)).encode("utf-8"))
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The report as text, from what `facts` found."""
+    style = part("page.css")
+    script = "\n".join(part(name) for name in SCRIPTS)
+    title = f"{found['model']['name']} on {found['data'].get('name', 'data')}"
+    return fill(
+        part("page.html"),
+        {
+            # Only this style and this script may run, whatever a name in the portfolio says.
+            "policy": f"default-src 'none'; img-src data:; "
+            f"style-src {digest(style)}; script-src {digest(script)}",
+            "title": escape(title),
+            "subtitle": escape(subtitle(found)),
+            "tiles": tiles(found),
+            "table": variants_table(found),
+            "model": pairs(found["model"]),
+            "dataset": pairs(found["data"]),
+            "environment": environment(found["environment"]),
+            "recipes": recipes(found["variants"]),
+            "version": escape(__version__),
+            "style": style,
+            "data": embedded(found),
+            "script": script,
+        },
+    )
+
+
+def part(name: str) -> str:
+    """The text of a package file of the page."""
+    return files("edgeshift.reports").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """`{{name}}` -> value, in one pass: a value that holds `{{...}}` stays as it is."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
+
+
+def digest(text: str) -> str:
+    """The hash by which a content policy allows an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def embedded(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def subtitle(found: Mapping[str, Any]) -> str:
+    """How many variants there are and how their accuracy is read."""
+    count, front = len(found["variants"]), len(found["front"])
+    many = "1 variant" if count == 1 else f"{count} variants"
+    return f"{many}, {front} on the front. Accuracy is selected on validation and reported on test."
+
+
+def tiles(found: Mapping[str, Any]) -> str:
+    """Three variants a reader looks for first."""
+    by_id = {v["id"]: v for v in found["variants"]}
+    least = min(found["variants"], key=lambda v: (v["values"]["parameters"], v["values"]["macs"]))
+    wanted = [
+        ("Reference, least sparse", by_id[found["reference"]]),
+        (f"Lowest latency within {100 * PICK_LOSS:g} point of validation accuracy", by_id[found["pick"]]),
+        ("Fewest parameters", least),
+    ]
+    return "".join(tile(heading, v, by_id[found["reference"]], found["costs"]) for heading, v in wanted)
+
+
+def tile(heading: str, v: Mapping[str, Any], base: Mapping[str, Any], costs: list[dict[str, str]]) -> str:
+    """One variant in five lines."""
+    test, latency = (
+        v["accuracy"].get("test"),
+        next((c for c in costs if c["key"].startswith("latency-")), None),
+    )
+    change = ""
+    if v is not base and test is not None and base["accuracy"].get("test") is not None:
+        change = f" ({100 * (test - base['accuracy']['test']):+.2f} points)"
+    rows = [("Test accuracy", percent(test) + change)]
+    if latency is not None:
+        rows.append(
+            (latency["label"], ratio_text(amount(v["values"][latency["key"]], latency["unit"]), v["faster"]))
+        )
+    rows.append(("Parameters", ratio_text(amount(v["values"]["parameters"], ""), v["smaller"])))
+    rows.append(("MACs", ratio_text(amount(v["values"]["macs"], ""), v["fewer_macs"])))
+    body = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(t)}</dd></div>" for k, t in rows)
+    return (
+        f'<article class="tile"><h3>{escape(heading)}</h3><p>{escape(v["name"])}</p><dl>{body}</dl></article>'
+    )
+
+
+def ratio_text(text: str, by: float | None) -> str:
+    """`1.2 M, 1/3.4` where the reference has 3.4 times as much."""
+    return text if by is None or abs(by - 1) < 0.005 else f"{text} (1/{significant(by)})"
+
+
+def variants_table(found: Mapping[str, Any]) -> str:
+    """Rows of every variant; each cell carries the number it is sorted by."""
+    heads = [("Variant", ""), ("Test accuracy", "measured"), ("Validation accuracy", "measured")]
+    for cost in found["costs"]:
+        heads.append((cost["label"], cost["kind"]))
+        if cost["key"].startswith("latency-"):
+            heads += [("p95", cost["kind"]), ("Spread", cost["kind"])]
+    heads += [
+        ("Sparsity", "measured"),
+        ("Faster", "measured"),
+        ("Smaller", "measured"),
+        ("Max error", "measured"),
+    ]
+    head = "".join(header(text, kind) for text, kind in heads)
+    ordered = sorted(found["variants"], key=lambda v: (v["sparsity"], -v["values"]["macs"]))
+    return f"<thead><tr>{head}</tr></thead><tbody>{''.join(row(v, found) for v in ordered)}</tbody>"
+
+
+def header(text: str, kind: str) -> str:
+    """A column head that sorts."""
+    small = f"<small>{escape(kind)}</small>" if kind else ""
+    return f'<th scope="col" aria-sort="none"><button type="button">{escape(text)}{small}</button></th>'
+
+
+def row(v: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """One variant of the table."""
+    cells = [cell(percent(v["accuracy"].get(s)), v["accuracy"].get(s)) for s in ("test", "validation")]
+    for cost in found["costs"]:
+        value = v["values"][cost["key"]]
+        cells.append(cell(amount(value, cost["unit"]), value))
+        if cost["key"].startswith("latency-"):
+            m = v["measurements"].get(cost["key"], {})
+            cells.append(cell(amount(m.get("p95"), cost["unit"]), m.get("p95")))
+            spread = m.get("spread")
+            cells.append(cell(NOTHING if spread is None else f"{100 * spread:.1f} %", spread))
+    cells += [cell(f"{100 * v['sparsity']:.1f} %", v["sparsity"]), cell(times(v["faster"]), v["faster"])]
+    cells += [cell(times(v["smaller"]), v["smaller"]), proof_cell(v["proof"])]
+    mark = '<span class="mark" title="on the front">●</span>' if v["front"] else ""
+    said = '<span class="away"> on the front</span>' if v["front"] else ""
+    name = f'<button type="button" data-choose="{escape(v["id"])}">{mark}{escape(v["name"])}{said}</button>'
+    order = f'data-value="{v["sparsity"]}"'
+    return f'<tr data-id="{escape(v["id"])}"><th scope="row" {order}>{name}</th>{"".join(cells)}</tr>'
+
+
+def cell(text: str, value: float | None) -> str:
+    """A number as text, and as what it is sorted by."""
+    return f'<td data-value="{"" if value is None else value}">{escape(text)}</td>'
+
+
+def proof_cell(proof: Mapping[str, Any]) -> str:
+    """Largest relative difference between masked and shrunk model, and whether it is inside its bound."""
+    exact = proof["max_error_float64"] <= proof["tolerance"]
+    word = "exact" if exact else "not exact"
+    kinds = ", ".join(proof["kinds"])
+    says = (
+        f"{proof['inputs']} input batches ({kinds}): at most {proof['max_error_float64']:.1e} in float64, "
+        f"bound {proof['tolerance']:.0e}; {proof['max_error']:.1e} in the model's own type"
+    )
+    text = (
+        f'<span class="verdict {"good" if exact else "bad"}">{word}</span> {proof["max_error_float64"]:.1e}'
+    )
+    return f'<td data-value="{proof["max_error_float64"]}" title="{escape(says)}">{text}</td>'
+
+
+def pairs(record: Mapping[str, Any]) -> str:
+    """A record as terms and definitions; empty values are left out."""
+    filled = [(k, v) for k, v in record.items() if v not in ((), [], {}, None, "")]
+    return "".join(f"<dt>{escape(k.replace('_', ' '))}</dt><dd>{escape(plain(v))}</dd>" for k, v in filled)
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a reader wants it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(v) for v in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def environment(records: list[dict[str, str]]) -> str:
+    """Where and how each figure came about."""
+    if not records:
+        return "<tbody><tr><td>No figure of this portfolio was measured.</td></tr></tbody>"
+    head = "".join(f'<th scope="col">{escape(k)}</th>' for k in records[0])
+    body = "".join("<tr>" + "".join(f"<td>{escape(t)}</td>" for t in r.values()) + "</tr>" for r in records)
+    return f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+
+
+def recipes(variants: list[dict[str, Any]]) -> str:
+    """What was asked of each variant's stages, as JSON; shared recipes are shown once."""
+    groups: dict[str, list[str]] = {}
+    for v in variants:
+        groups.setdefault(json.dumps(v["recipe"], indent=1, sort_keys=True), []).append(v["name"])
+    return "".join(
+        f"<details><summary>{escape(', '.join(names))}</summary>"
+        f"<pre tabindex='0'>{escape(text)}</pre></details>"
+        for text, names in groups.items()
+    )
