@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide which channels stay: forwards for constants, backwards for readers, then what must stay whole."""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from edgeshift.core.registry import Shelf
+from edgeshift.graph.channels import Array, ChannelGraph
+from edgeshift.graph.facts import Demands, Edits, Facts
+from edgeshift.graph.rules.shape import Rule
+from edgeshift.graph.ties import Box, Ties
+
+RULES = Shelf("rule", "graph/rules")
+
+
+@cache
+def rules() -> dict[str, Rule]:
+    """Node kind -> the rule that speaks for it."""
+    made = [RULES.make(name) for name in RULES.names()]
+    return {kind: rule for rule in made for kind in rule.kinds}
+
+
+@dataclass
+class Verdict:
+    """Who stays, and what changes with it. A `Fate` for the rules.
+
+    Attributes:
+        graph: The network.
+        ties: Atoms of every axis.
+        facts: Constants and readers.
+        alive: Per atom, whether it stays.
+        moved: Reader position -> channel that goes -> channel that carries its constant.
+        edits: Changes of numbers and attributes.
+        named: Operators without a rule that held channels, with counts.
+    """
+
+    graph: ChannelGraph
+    ties: Ties
+    facts: Facts
+    alive: Array
+    moved: dict[int, dict[int, int]] = field(default_factory=dict)
+    edits: Edits = field(default_factory=Edits)
+    named: dict[str, int] = field(default_factory=dict)
+
+    def stays(self, atoms: Array) -> Array:
+        """Bool of the same shape."""
+        return np.asarray(self.alive[self.ties.roots(atoms)])
+
+    def kept(self, number: int, axis: int) -> Array:
+        """See `Fate.kept`."""
+        labels = self.ties.labels[number]
+        vector = labels.axes[axis]
+        if vector is not None:
+            return self.stays(vector)
+        return np.ones(self.graph.values[number].shape[axis], np.bool_)
+
+    def carriers(self, position: int) -> dict[int, int]:
+        """See `Fate.carriers`."""
+        return self.moved.get(position, {})
+
+    def size(self, number: int) -> tuple[int, ...]:
+        """See `Fate.size`."""
+        labels = self.ties.labels[number]
+        shape = list(self.graph.values[number].shape)
+        for axis, vector in enumerate(labels.axes):
+            if vector is not None:
+                shape[axis] = int(self.stays(vector).sum())
+        spans = labels.box_axes()
+        if labels.cells is not None:
+            shape[spans[-1]] = int(self.stays(labels.cells).sum(spans[-1]).max())
+        return tuple(shape)
+
+    def changed(self) -> bool:
+        """Whether any size changes."""
+        return any(self.size(n) != v.shape for n, v in enumerate(self.graph.values) if v.param) or bool(
+            self.edits.grouped
+        )
+
+
+def tie_all(graph: ChannelGraph) -> Ties:
+    """The atoms of every axis of every tensor."""
+    ties = Ties(graph)
+    for node in graph.nodes:
+        rules()[node.kind].tie(node, ties)
+    for number in graph.outputs:
+        ties.pin_value(number)
+    return ties
+
+
+def learn(graph: ChannelGraph) -> Facts:
+    """Constants forwards, then readers backwards."""
+    facts = Facts(graph)
+    for node in graph.nodes:
+        rules()[node.kind].constants(node, facts)
+    for number in graph.outputs:
+        facts.add_read(number, np.ones((1,) * len(graph.shape(number)), np.bool_))
+    for node in reversed(graph.nodes):
+        rules()[node.kind].reads(node, facts)
+    return facts
+
+
+def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Verdict:
+    """Who stays.
+
+    Args:
+        graph: The network.
+        pinned: Values whose sizes must not change, since the user's code spells them out.
+    """
+    ties = tie_all(graph)
+    for number in pinned:
+        ties.pin_value(number)
+    facts = learn(graph)
+    demands = Demands(ties)
+    for position, node in enumerate(graph.nodes):
+        rules()[node.kind].demand(position, node, facts, demands)
+    _need(facts, demands)
+    alive = np.zeros(ties.used, np.bool_)
+    for atoms in (*demands.kept, *ties.pinned):
+        alive[ties.roots(atoms)] = True
+    verdict = Verdict(graph, ties, facts, alive, named=demands.named)
+    make_whole(verdict)
+    _choose_carriers(verdict, demands)
+    for position, node in enumerate(graph.nodes):
+        rules()[node.kind].edit(position, node, facts, verdict, verdict.edits)
+    return verdict
+
+
+def _need(facts: Facts, demands: Demands) -> None:
+    """Whatever is read and not known beforehand stays."""
+    for number, labels in enumerate(demands.ties.labels):
+        if facts.graph.values[number].data is not None or not any(v is not None for v in labels.axes):
+            continue
+        spans = labels.box_axes()
+        for axis, vector in enumerate(labels.axes):
+            if vector is not None and axis not in spans:
+                demands.keep(vector[facts.needed_channels(number, axis)])
+        if labels.cells is not None:
+            needed = facts.needed(number)
+            free = tuple(d for d in range(needed.ndim) if d not in spans)
+            demands.keep(labels.cells[np.broadcast_to(needed.any(free, keepdims=True), labels.cells.shape)])
+
+
+def make_whole(verdict: Verdict) -> None:
+    """Bring back dead channels where a block must stay full or an axis would vanish."""
+    ties = verdict.ties
+    vectors = {id(v): v for labels in ties.labels for v in labels.axes if v is not None and v.size}
+    roots = [ties.roots(v) for v in vectors.values()]
+    boxes = [(box, ties.roots(box.cells), [ties.roots(s) for s in box.slices]) for box in ties.boxes]
+    while True:
+        before = int(verdict.alive.sum())
+        for atoms in roots:
+            if not verdict.alive[atoms].any():
+                verdict.alive[atoms[0]] = True
+        for box, cells, slices in boxes:
+            _fill(box, cells, slices, verdict.alive)
+        if int(verdict.alive.sum()) == before:
+            return
+
+
+def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
+    """Bring back cells until every slice that stays holds equally many."""
+    mask = alive[cells]
+    present = np.ones(cells.shape[:-1], np.bool_)
+    for axis, atoms in enumerate(slices):
+        others = tuple(d for d in range(cells.ndim) if d != axis)
+        here = mask.any(others) | alive[atoms]
+        if not here.any():
+            here[0] = True
+        alive[atoms[here]] = True
+        present &= here.reshape([-1 if d == axis else 1 for d in range(cells.ndim - 1)])
+    if box.strict:
+        columns = mask.any(tuple(range(cells.ndim - 1)))
+        if not columns.any():
+            columns[0] = True
+        alive[cells[present[..., None] & columns]] = True
+        return
+    wanted = max(1, int(mask.sum(-1)[present].max(initial=0)))
+    short = wanted - mask.sum(-1, keepdims=True)
+    revived = ~mask & present[..., None] & (np.cumsum(~mask, -1) <= short)
+    alive[cells[revived]] = True
+
+
+def _choose_carriers(verdict: Verdict, demands: Demands) -> None:
+    """For every reader with constants that only another channel can carry, see that one of them stays."""
+    votes: dict[int, int] = {}
+    atoms_of = []
+    for merge in demands.merges:
+        vector = verdict.ties.axis(merge.value, merge.axis)
+        atoms = np.zeros(0, np.int64) if vector is None else verdict.ties.roots(vector[merge.channels])
+        atoms_of.append(atoms)
+        for atom in set(atoms.tolist()):
+            votes[atom] = votes.get(atom, 0) + 1
+    for merge, atoms in zip(demands.merges, atoms_of, strict=True):
+        if atoms.size and not verdict.alive[atoms].any():
+            ranks = [(votes[a], abs(float(c)), -i) for i, (a, c) in enumerate(zip(atoms.tolist(), merge.constants, strict=True))]
+            verdict.alive[atoms[-max(ranks)[2]]] = True
+    make_whole(verdict)
+    for merge, atoms in zip(demands.merges, atoms_of, strict=True):
+        if not atoms.size:
+            continue
+        stays = verdict.alive[atoms]
+        carrier = int(merge.channels[np.flatnonzero(stays)[np.abs(merge.constants[stays]).argmax()]])
+        gone = merge.channels[~stays]
+        verdict.moved[merge.node] = {int(i): carrier for i in gone}

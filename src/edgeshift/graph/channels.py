@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The channel graph: operators, tensors and parameters, as small as the analysis needs. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor of the graph.
+
+    Attributes:
+        shape: Sizes at the traced example.
+        name: Name in the source graph, for messages.
+        param: Parameter or buffer name if the tensor is one, else "".
+        data: The numbers of a parameter, buffer or literal, else None. Never written to.
+    """
+
+    shape: tuple[int, ...]
+    name: str
+    param: str = ""
+    data: Array | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        kind: Which rule speaks for it, such as "conv".
+        inputs: Value numbers; None for an absent optional input.
+        outputs: Value numbers.
+        attributes: What the rule needs to know, such as `{"groups": 4}`.
+        source: Operator name in the source graph, such as "aten.conv2d.default".
+        module: Dotted name of the module that ran it, empty at the top.
+        line: "file.py:12" in the user's own code, empty where unknown.
+    """
+
+    kind: str
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    attributes: Mapping[str, Any]
+    source: str
+    module: str = ""
+    line: str = ""
+
+
+@dataclass
+class ChannelGraph:
+    """A traced network; nodes are in execution order.
+
+    Attributes:
+        values: All tensors; a value's number is its position.
+        nodes: All operators, each after the producers of its inputs.
+        inputs: Numbers of the network's inputs.
+        outputs: Numbers of the network's outputs.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+
+    def add_value(self, value: Value) -> int:
+        """Number of the new value."""
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def shape(self, number: int | None) -> tuple[int, ...]:
+        """Shape of a value that must be there."""
+        assert number is not None
+        return self.values[number].shape
+
+    def users(self) -> dict[int, list[int]]:
+        """Value number -> positions of the nodes that take it."""
+        found: dict[int, list[int]] = {}
+        for position, node in enumerate(self.nodes):
+            for number in node.inputs:
+                if number is not None:
+                    found.setdefault(number, []).append(position)
+        return found
+
+
+def groups_of_reshape(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Split a reshape into independent runs of axes with equal products.
+
+    Returns:
+        Pairs (old axes, new axes), in order; together they cover every axis.
+    """
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        left, right = [], []
+        a = b = 1
+        if i < len(old):
+            left, a, i = [i], old[i], i + 1
+        if j < len(new):
+            right, b, j = [j], new[j], j + 1
+        while a != b:
+            if a < b and i < len(old):
+                a, left, i = a * old[i], [*left, i], i + 1
+            elif b < a and j < len(new):
+                b, right, j = b * new[j], [*right, j], j + 1
+            else:
+                # Products differ only through sizes of 0 or trailing ones: one group takes all that is left.
+                return [*groups, ([*left, *range(i, len(old))], [*right, *range(j, len(new))])]
+        groups.append((left, right))
+    return groups
+
+
+def widen(array: Array, axes: list[int], shape: tuple[int, ...]) -> Array:
+    """`array` with the named axes at full size; axes of size 1 stand for "the same all along"."""
+    target = tuple(shape[d] if d in axes else array.shape[d] for d in range(array.ndim))
+    return np.broadcast_to(array, target)
+
+
+def reshape_array(array: Array, old: tuple[int, ...], new: tuple[int, ...]) -> Array:
+    """Reshape an array whose axes of size 1 stand for "the same all along"; such axes stay 1 where they can."""
+    wide: list[int] = []
+    sizes: list[int] = []
+    for left, right in groups_of_reshape(old, new):
+        if all(array.shape[d] == 1 for d in left):
+            sizes += [1] * len(right)
+        else:
+            wide += left
+            sizes += [new[d] for d in right]
+    return np.ascontiguousarray(widen(array, wide, old)).reshape(sizes)
+
+
+def same_along(array: Array, axis: int) -> bool:
+    """Whether all entries along the axis are equal (NaN equals NaN)."""
+    if array.shape[axis] == 1:
+        return True
+    first = np.take(array, [0], axis)
+    equal = array == first
+    if array.dtype.kind == "f":
+        equal |= np.isnan(array) & np.isnan(first)
+    return bool(equal.all())
+
+
+def narrow(array: Array) -> Array:
+    """`array` with every axis along which it does not change at size 1."""
+    for axis in range(array.ndim):
+        if array.shape[axis] > 1 and same_along(array, axis):
+            array = np.take(array, [0], axis)
+    return array
+
+
+def along(array: Array, axis: int, size: int) -> Array:
+    """The vector along one axis: the value where all else agrees, NaN where it does not.
+
+    Args:
+        array: Float array whose axes of size 1 stand for "the same all along".
+        axis: The axis to keep.
+        size: Its full size.
+
+    Returns:
+        `(size,)`, float64.
+    """
+    others = tuple(d for d in range(array.ndim) if d != axis)
+    low, high = array.min(others), array.max(others)
+    vector = np.where(low == high, low, np.nan)
+    return np.broadcast_to(vector, (size,)).astype(np.float64)
+
+
+def any_along(array: Array, axis: int, size: int) -> Array:
+    """`(size,)`, bool: whether anything is true at each position of one axis."""
+    others = tuple(d for d in range(array.ndim) if d != axis)
+    return np.broadcast_to(array.any(others), (size,))
+
+
+def fit_reads(array: Array, shape: tuple[int, ...]) -> Array:
+    """Reduce a bool array with "any" to a shape it was broadcast to (leading axes dropped, size-1 axes folded)."""
+    extra = array.ndim - len(shape)
+    if extra > 0:
+        array = array.any(tuple(range(extra)))
+    for axis, size in enumerate(shape):
+        if size == 1 and array.shape[axis] > 1:
+            array = array.any(axis, keepdims=True)
+    return array

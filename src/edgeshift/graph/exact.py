@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door: a sparse model in, a smaller model of the same class out, with the proof that it is the same function."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from edgeshift.core.shape_plan import ShapePlan
+from edgeshift.core.values import ChannelGroup, Proof
+from edgeshift.graph.analyse import Verdict, analyse, rules, tie_all
+from edgeshift.graph.channels import Array, ChannelGraph
+from edgeshift.graph.fronts.torch_export import trace
+from edgeshift.graph.prove import prove
+from edgeshift.graph.report import Counts, Report
+from edgeshift.graph.surgery import cut
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A model without its dead channels.
+
+    Attributes:
+        model: Of the user's own class, with smaller layers; can be trained, saved and exported.
+        plan: Rebuilds the shapes on a freshly built model.
+        report: What went and why.
+        proof: What was tried to show that nothing changed; None where `prove=False` was asked.
+    """
+
+    model: nn.Module
+    plan: ShapePlan
+    report: Report
+    proof: Proof | None
+
+
+def shrink(
+    model: nn.Module, example: Tensor | tuple[Any, ...], *, prove_it: bool = True, tolerance: float = 1e-9
+) -> Shrunk:
+    """Remove every channel that does nothing, and prove that the function is the same.
+
+    After the idea of DNNShifter (arXiv 2309.06973), carried to a fixpoint over the whole graph and made exact.
+
+    Args:
+        model: Any model torch.export can trace; looked at in evaluation mode, never changed.
+        example: A float input `(batch, ...)` or a tuple of positional arguments.
+        prove_it: Compare both models in float64; switch off only where the caller does so itself.
+        tolerance: On the largest difference over the largest output in float64.
+
+    Raises:
+        Untraceable: If torch.export cannot trace the model.
+        NotExact: If the two models differ; names the first layer that does.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    graph = trace(model, inputs)
+    return shrink_traced(model, graph, inputs, prove_it=prove_it, tolerance=tolerance)
+
+
+def shrink_traced(
+    model: nn.Module, graph: ChannelGraph, example: tuple[Any, ...], *, prove_it: bool = True, tolerance: float = 1e-9
+) -> Shrunk:
+    """`shrink` on a graph that was traced from this very model before; the numbers are read anew."""
+    verdict = analyse(graph)
+    small, plan = cut(model, verdict)
+    proof = prove(model, small, verdict, example, tolerance) if prove_it else None
+    return Shrunk(small, plan, report_of(verdict), proof)
+
+
+def count(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Counts:
+    """Parameters, multiply-accumulates for one input, and widths of a model.
+
+    Args:
+        model: Any model torch.export can trace.
+        example: A float input `(batch, ...)` or a tuple of positional arguments.
+    """
+    graph = trace(model, example if isinstance(example, tuple) else (example,))
+    return counts_of(_untouched(graph))
+
+
+def _untouched(graph: ChannelGraph) -> Verdict:
+    """The verdict that everything stays."""
+    from edgeshift.graph.facts import Facts
+
+    ties = tie_all(graph)
+    return Verdict(graph, ties, Facts(graph), np.ones(ties.used, np.bool_))
+
+
+def counts_of(verdict: Verdict) -> Counts:
+    """How big the network is under a verdict."""
+    graph = verdict.graph
+    parameters = macs = 0
+    added: dict[int, int] = {}
+    for number, value in enumerate(graph.values):
+        if value.param:
+            size = int(np.prod(verdict.size(number), dtype=np.int64))
+            grid = verdict.edits.grouped.get(number)
+            if grid is not None:
+                size = size // grid.shape[1] * int(grid.sum(1).max())
+            added[number] = size
+    widths: dict[str, int] = {}
+    batch = graph.shape(graph.inputs[0])[0] if graph.inputs and graph.shape(graph.inputs[0]) else 1
+    for position, node in enumerate(graph.nodes):
+        macs += rules()[node.kind].macs(node, verdict)
+        if node.kind in ("conv", "linear") and node.inputs[1] is not None:
+            weight = graph.values[node.inputs[1]]
+            name = weight.param.removesuffix(".weight") or node.module
+            axis = len(graph.shape(node.outputs[0])) - 1
+            if node.kind == "conv":
+                axis -= int(node.attributes["rank"])
+            widths[name] = int(verdict.size(node.outputs[0])[axis])
+            if position in verdict.edits.bias and node.inputs[2] is None:
+                parameters += widths[name]
+    trainable = {n for n in added if graph.values[n].param not in _buffers(graph)}
+    parameters += sum(added[n] for n in trainable)
+    return Counts(parameters, macs // max(1, batch), widths)
+
+
+def _buffers(graph: ChannelGraph) -> frozenset[str]:
+    """Names of running statistics: state, not parameters."""
+    names = {v.param for v in graph.values}
+    return frozenset(n for n in names if n.endswith(("running_mean", "running_var", "num_batches_tracked")))
+
+
+def report_of(verdict: Verdict) -> Report:
+    """What went, layer by layer, and what could not."""
+    unread: dict[str, int] = {}
+    constant: dict[str, int] = {}
+    revived: set[int] = set()
+    facts, graph = verdict.facts, verdict.graph
+    for node in graph.nodes:
+        if node.kind not in ("conv", "linear") or node.inputs[1] is None:
+            continue
+        out = node.outputs[0]
+        axis = len(graph.shape(out)) - 1 - (int(node.attributes["rank"]) if node.kind == "conv" else 0)
+        vector = verdict.ties.labels[out].axes[axis]
+        if vector is None:
+            continue
+        name = graph.values[node.inputs[1]].param.removesuffix(".weight") or node.module
+        gone = ~verdict.kept(out, axis)
+        known = ~np.isnan(facts.channel(out, axis))
+        if gone.any():
+            unread[name] = int((gone & ~known).sum())
+            constant[name] = int((gone & known).sum())
+        spare = ~gone & ~facts.needed_channels(out, axis)
+        if spare.any():
+            revived |= _spare(verdict, vector, spare)
+    everyone = counts_of(_untouched(graph))
+    return Report(everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named))
+
+
+def _spare(verdict: Verdict, vector: Array, which: Array) -> set[int]:
+    """Atoms that nobody needs."""
+    return set(verdict.ties.roots(vector[which]).tolist())
+
+
+def channel_groups(model: nn.Module, example: Tensor | tuple[Any, ...]) -> tuple[ChannelGroup, ...]:
+    """Which channels can only go together, with the parameter rows that make each of them.
+
+    Args:
+        model: Any model torch.export can trace.
+        example: A float input `(batch, ...)` or a tuple of positional arguments.
+
+    Returns:
+        One group per set of tied layers, in forward order; channels that must stay are left out.
+    """
+    graph = trace(model, example if isinstance(example, tuple) else (example,))
+    ties = tie_all(graph)
+    pinned = np.zeros(ties.used, np.bool_)
+    for atoms in ties.pinned:
+        pinned[ties.roots(atoms)] = True
+    for box in ties.boxes:  # a block that must stay full is no free choice of single channels
+        pinned[ties.roots(box.cells)] = True
+    rows, cost = _rows_of_atoms(graph, ties, pinned)
+    batch = graph.shape(graph.inputs[0])[0]
+    grouped: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for atom, members in rows.items():
+        shape: dict[str, int] = {}
+        for name, _ in members:
+            shape[name] = shape.get(name, 0) + 1
+        grouped.setdefault(tuple(shape.items()), []).append(atom)
+    found = []
+    for signature, atoms in grouped.items():
+        table = {
+            name: np.array([[r for n, r in rows[a] if n == name] for a in atoms], np.int64) for name, _ in signature
+        }
+        first = next(n for n in table if n.endswith("weight"))
+        share = float(np.mean([cost.get(a, 0.0) for a in atoms])) / batch
+        found.append(ChannelGroup(first.removesuffix(".weight"), table, share).check())
+    return tuple(found)
+
+
+def _rows_of_atoms(
+    graph: ChannelGraph, ties: Any, pinned: Array
+) -> tuple[dict[int, list[tuple[str, int]]], dict[int, float]]:
+    """Atom -> (parameter, row) of all that makes the channel; atom -> multiply-accumulates for the traced batch."""
+    rows: dict[int, list[tuple[str, int]]] = {}
+    cost: dict[int, float] = {}
+    verdict = _untouched(graph)
+    for node in graph.nodes:
+        if node.kind not in ("conv", "linear", "affine"):
+            continue
+        for number in node.inputs[1:3]:
+            if number is None or ties.labels[number].axes[0] is None:
+                continue
+            lead = 1 if node.attributes.get("transposed") and number == node.inputs[1] else 0
+            vector = ties.labels[number].axes[lead]
+            if vector is None or lead:
+                continue
+            for row, atom in enumerate(ties.roots(vector).tolist()):
+                name = graph.values[number].param
+                if not pinned[atom] and (name, row) not in rows.setdefault(atom, []):
+                    rows[atom].append((name, row))
+        if node.kind == "affine" or node.inputs[1] is None:
+            continue
+        macs = rules()[node.kind].macs(node, verdict)
+        for axis in (0, 1):
+            vector = ties.labels[node.inputs[1]].axes[axis]
+            if vector is not None:
+                for atom in ties.roots(vector).tolist():
+                    cost[atom] = cost.get(atom, 0.0) + macs / len(vector)
+    makers = {
+        a: m for a, m in rows.items() if any(n.endswith("weight") for n, _ in m) and cost.get(a, 0.0) > 0
+    }
+    return makers, cost
+
+

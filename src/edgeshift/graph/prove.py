@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the original and the result in float64 on random and extreme inputs; they must agree."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeshift.core.errors import NotExact
+from edgeshift.core.values import Proof
+from edgeshift.graph.analyse import Verdict
+from edgeshift.graph.fronts.torch_export import evaluating
+from edgeshift.graph.surgery import cut
+
+KINDS = ("random", "border", "zeros", "large")
+# What float32 rounding may do to the order of sums in a deep network, relative to the largest output.
+FLOAT32_TOLERANCE = 1e-5
+
+
+def prove(model: nn.Module, small: nn.Module, verdict: Verdict, example: tuple[Any, ...], tolerance: float) -> Proof:
+    """Show that the small model computes what the model does.
+
+    The same cut is made on a float64 copy, so that rounding cannot hide or fake a difference; then both models
+    are compared in their own dtype.
+
+    Args:
+        model: The original.
+        small: The cut copy.
+        verdict: What was cut.
+        example: The traced positional arguments.
+        tolerance: On the largest difference over the largest output, in float64.
+
+    Raises:
+        NotExact: Naming the first layer that differs.
+    """
+    wide = copy.deepcopy(model).double()
+    wide_small, _ = cut(wide, verdict)
+    worst = worst_own = 0.0
+    tried = 0
+    for kind, inputs in trials(example):
+        error = compare(wide, wide_small, _as(inputs, torch.float64))
+        if not error <= tolerance:
+            layer = first_difference(wide, wide_small, verdict, _as(inputs, torch.float64), tolerance)
+            raise NotExact(
+                f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on {kind} input;"
+                f" first difference in {layer}"
+            )
+        worst = max(worst, error)
+        if kind != "large":  # float32 sums of large numbers round by more than the tolerance in any order
+            own = compare(model, small, inputs)
+            if not own <= FLOAT32_TOLERANCE:
+                raise NotExact(f"the shrunk model must agree within {FLOAT32_TOLERANCE:g}, got {own:.3g} on {kind} input")
+            worst_own = max(worst_own, own)
+        tried += 1
+    return Proof(worst, worst_own, tried, KINDS, tolerance).check()
+
+
+def trials(example: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Inputs like the example: random, only borders, zeros, large; integers are drawn from the example's range."""
+    generator = torch.Generator().manual_seed(0)
+    for kind in KINDS:
+        yield kind, tuple(_like(x, kind, generator) if isinstance(x, Tensor) else x for x in example)
+
+
+def _like(x: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+    if x.dtype == torch.bool:
+        return x
+    if not x.is_floating_point():
+        if kind == "zeros":
+            return torch.zeros_like(x)
+        high = int(x.max()) + 1 if x.numel() else 1
+        return torch.randint(0, max(high, 1), x.shape, generator=generator, dtype=x.dtype)
+    if kind == "zeros":
+        return torch.zeros_like(x)
+    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x.dtype)
+    if kind == "large":
+        return drawn * 1e4
+    if kind == "border" and x.dim() > 2:
+        inside = tuple(slice(1, -1) for _ in range(x.dim() - 2))
+        drawn[(slice(None), slice(None), *inside)] = 0
+    return drawn
+
+
+def _as(inputs: tuple[Any, ...], dtype: torch.dtype) -> tuple[Any, ...]:
+    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+
+
+def run(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    """All output tensors of a model in evaluation mode, flattened in order."""
+    with evaluating(model), torch.no_grad():
+        leaves = torch.utils._pytree.tree_leaves(model(*inputs))
+    return [x for x in leaves if isinstance(x, Tensor)]
+
+
+def compare(model: nn.Module, small: nn.Module, inputs: tuple[Any, ...]) -> float:
+    """Largest |difference| over largest |output|, the worst over all outputs; infinity where shapes differ."""
+    worst = 0.0
+    for a, b in zip(run(model, inputs), run(small, inputs), strict=True):
+        worst = max(worst, relative(a, b))
+    return worst
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """Largest |a - b| over largest |a|; equal NaN and infinities count as equal."""
+    if a.shape != b.shape:
+        return float("inf")
+    if not a.is_floating_point():
+        return float((a != b).any())
+    same = (a == b) | (a.isnan() & b.isnan())
+    if bool(same.all()):
+        return 0.0
+    finite = a.isfinite() & b.isfinite()
+    if not bool((finite | same).all()):
+        return float("inf")
+    top = float(a[finite].abs().max())
+    return float((a - b)[finite].abs().max()) / (top if top > 0 else 1.0)
+
+
+def first_difference(
+    model: nn.Module, small: nn.Module, verdict: Verdict, inputs: tuple[Any, ...], tolerance: float
+) -> str:
+    """Name of the first module whose kept channels differ between the two models."""
+    last = {n.module: n.outputs[0] for n in verdict.graph.nodes if n.module}
+    seen = [_outputs(m, set(last), inputs) for m in (model, small)]
+    for name, full in seen[0].items():
+        part = seen[1].get(name)
+        if part is None:
+            continue
+        number = last[name]
+        if full.dim() != len(verdict.graph.shape(number)):
+            continue
+        for axis in range(full.dim()):
+            stays = verdict.kept(number, axis)
+            if len(stays) == full.shape[axis] and not stays.all():
+                full = full.index_select(axis, torch.from_numpy(stays.nonzero()[0]))
+        if relative(full, part) > tolerance:
+            return f"{name} ({type(model.get_submodule(name)).__name__})"
+    return "the model's own forward"
+
+
+def _outputs(model: nn.Module, names: set[str], inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+    """Module name -> its output, in the order they ran."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and name not in found:
+                found[name] = output
+
+        return hook
+
+    handles = [m.register_forward_hook(keep(n)) for n, m in model.named_modules() if n in names]
+    try:
+        run(model, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What convolutions and linear layers share: each output channel is a weighted sum over input channels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeshift.graph.channels import Array
+from edgeshift.graph.facts import Demands, Edits, Facts, Fate, Merge
+from edgeshift.graph.ties import Labels, Ties
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One weighted sum over channels.
+
+    Attributes:
+        x: Input value and `axis` its channel axis.
+        w: Weight value; axes `w_out`, `w_in` are its channel axes, all others are taps.
+        bias: Bias value or None.
+        out: Output value and `out_axis` its channel axis.
+        groups: Number of independent groups.
+        even: Whether a constant input channel adds the same to every position (no zero padding in the way).
+        can_bias: Whether something may be added to the bias (there is one, or the layer can be given one).
+    """
+
+    x: int
+    axis: int
+    w: int
+    w_out: int
+    w_in: int
+    bias: int | None
+    out: int
+    out_axis: int
+    groups: int
+    even: bool
+    can_bias: bool
+
+    def blocks(self, matrix: Array) -> Array:
+        """A matrix over the weight's two channel axes as `(groups, out / groups, in / groups)`."""
+        if self.w_out == 0:
+            return matrix.reshape(self.groups, -1, matrix.shape[1])
+        return matrix.T.reshape(1, matrix.shape[1], matrix.shape[0])
+
+    def nonzero(self, facts: Facts) -> Array | None:
+        """`(groups, out / groups, in / groups)`, bool; None where the weight is not known."""
+        if facts.numbers(self.w) is None:
+            return None
+        return self.blocks(facts.magnitude(self.w, 2) != 0)
+
+
+def tie_reader(reader: Reader, ties: Ties) -> None:
+    """Tie input channels to weight columns, weight rows to bias and output channels."""
+    shape = ties.graph.values[reader.out].shape
+    for axis in range(len(ties.graph.values[reader.x].shape)):
+        if axis != reader.axis and ties.labels[reader.x].axes[axis] is not None:
+            ties.pin(ties.labels[reader.x].axes[axis])
+    labels = ties.labels[reader.x]
+    if reader.axis in labels.box_axes():
+        ties.pin(labels.cells)
+    columns = ties.axis(reader.x, reader.axis)
+    rows = ties.weight_axis(reader.w, reader.w_out)
+    if reader.bias is not None and rows is not None:
+        other = ties.weight_axis(reader.bias, 0)
+        if other is None:
+            ties.pin(rows)
+        else:
+            ties.union(rows, other)
+    if reader.groups == 1:
+        inner = ties.weight_axis(reader.w, reader.w_in)
+        if inner is None or columns is None:
+            ties.pin(inner)
+            ties.pin(columns)
+        else:
+            ties.union(inner, columns)
+    else:
+        slices = ties.fresh(reader.groups)
+        if columns is None or rows is None or not ties.graph.values[reader.w].param:
+            ties.pin(slices)
+            ties.pin(columns)
+            if not ties.graph.values[reader.w].param:
+                ties.pin(rows)
+        if columns is not None:
+            ties.add_box(columns.reshape(reader.groups, -1), [slices])
+        if rows is not None:
+            ties.add_box(rows.reshape(reader.groups, -1), [slices])
+    axes: list[Array | None] = [None] * len(shape)
+    axes[reader.out_axis] = rows
+    ties.labels[reader.out] = Labels(axes)
+
+
+def reader_constants(reader: Reader, facts: Facts) -> None:
+    """An output channel is constant where every weight it has meets a constant it can sum."""
+    facts.tainted[reader.out] = any(facts.is_tainted(i) for i in (reader.x, reader.w, reader.bias) if i is not None)
+    nonzero = reader.nonzero(facts)
+    if nonzero is None:
+        return
+    inputs = facts.channel(reader.x, reader.axis).reshape(reader.groups, -1)
+    blocked = np.isnan(inputs) if reader.even else (inputs != 0)  # NaN != 0 is true
+    if facts.is_tainted(reader.x):
+        blocked = np.ones_like(blocked)
+    live = np.concatenate([nonzero[g][:, blocked[g]].any(1) for g in range(reader.groups)])
+    magnitude = reader.blocks(facts.magnitude(reader.w, 2))
+    live |= ~np.isfinite(magnitude.sum(2, dtype=np.float64)).ravel()
+    bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)
+    result = np.where(live, np.nan, bias)
+    dead = np.flatnonzero(~live)
+    if reader.even and dead.size:
+        result[dead] += _sum_constants(reader, facts, dead, np.nan_to_num(inputs))
+    shape = [1] * len(facts.graph.values[reader.out].shape)
+    shape[reader.out_axis] = len(result)
+    facts.const[reader.out] = result.reshape(shape)
+
+
+def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> Array:
+    """`(rows,)`: what constant input channels `(groups, in / groups)` add to some output channels, float64."""
+    if not inputs.any():
+        return np.zeros(len(rows))
+    numbers = facts.numbers(reader.w)
+    assert numbers is not None
+    size = facts.graph.values[reader.out].shape[reader.out_axis] // reader.groups
+    picked = np.moveaxis(np.take(numbers, rows, reader.w_out), (reader.w_out, reader.w_in), (0, 1))
+    total = np.zeros(len(rows))
+    for g in np.unique(rows // size):
+        here = rows // size == g
+        used = np.flatnonzero(inputs[g])
+        taps = picked[here][:, used].astype(np.float64).reshape(int(here.sum()), len(used), -1).sum(2)
+        total[here] = np.where(taps != 0, taps * inputs[g][used], 0.0).sum(1)
+    return total
+
+
+def reader_reads(reader: Reader, facts: Facts) -> None:
+    """An input channel is read where a needed output channel has a weight on it that is not zero."""
+    needed = facts.needed_channels(reader.out, reader.out_axis)
+    if not needed.any():
+        return
+    for number in (reader.w, reader.bias):
+        if number is not None:
+            facts.add_read(number, np.ones((1,) * len(facts.graph.values[number].shape), np.bool_))
+    nonzero = reader.nonzero(facts)
+    size = facts.graph.values[reader.x].shape[reader.axis]
+    if nonzero is None or facts.is_tainted(reader.x):
+        read = np.ones(size, np.bool_)
+    else:
+        rows = needed.reshape(reader.groups, -1)
+        read = np.concatenate([nonzero[g][rows[g]].any(0) for g in range(reader.groups)])
+    shape = [1] * len(facts.graph.values[reader.x].shape)
+    shape[reader.axis] = size
+    facts.add_read(reader.x, read.reshape(shape))
+
+
+def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands, *, shared: bool) -> None:
+    """Constant channels that are not zero: into the bias, or merged into one, or kept."""
+    nonzero = reader.nonzero(facts)
+    size = facts.graph.values[reader.x].shape[reader.axis]
+    full = np.broadcast_to(
+        facts.constant(reader.x),
+        [n if d == reader.axis else facts.constant(reader.x).shape[d] for d, n in enumerate(facts.graph.shape(reader.x))],
+    )
+    others = tuple(d for d in range(full.ndim) if d != reader.axis)
+    known = ~np.isnan(full).any(others)
+    constants = facts.channel(reader.x, reader.axis)
+    alive = facts.needed_channels(reader.out, reader.out_axis)
+    alive = alive | ~np.isnan(facts.channel(reader.out, reader.out_axis))
+    if nonzero is None:
+        demands.keep_axis(reader.x, reader.axis, known if alive.any() else np.zeros(size, np.bool_))
+        return
+    rows = alive.reshape(reader.groups, -1)
+    used = np.concatenate([nonzero[g][rows[g]].any(0) for g in range(reader.groups)])
+    uneven = known & np.isnan(constants) & used  # constant, but another constant at every position
+    demands.keep_axis(reader.x, reader.axis, uneven)
+    shift = used & ~np.isnan(constants) & (constants != 0)
+    if not shift.any():
+        return
+    movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)
+    if reader.even and reader.can_bias and not shared:
+        return
+    if movable:
+        which = np.flatnonzero(shift)
+        demands.merges.append(Merge(position, reader.x, reader.axis, which, constants[which]))
+        return
+    demands.keep_axis(reader.x, reader.axis, shift)
+
+
+def reader_edit(reader: Reader, position: int, facts: Facts, fate: Fate, edits: Edits) -> None:
+    """Move what the gone constants added into the bias, or onto the channel that carries them."""
+    stays = fate.kept(reader.x, reader.axis)
+    if reader.groups > 1:
+        grid = stays.reshape(reader.groups, -1)
+        groups = int(grid.any(1).sum())
+        if groups != reader.groups:
+            edits.attributes.setdefault(position, {})["groups"] = groups
+        if grid.shape[1] > 1 and not grid.all():
+            edits.grouped[reader.w] = grid
+    constants = facts.channel(reader.x, reader.axis)
+    gone = ~stays & ~np.isnan(constants) & (constants != 0)
+    if not gone.any():
+        return
+    carried = fate.carriers(position)
+    for carrier in sorted(set(carried.values())):
+        which = np.array([i for i, j in carried.items() if j == carrier and gone[i]], np.int64)
+        if which.size:
+            change = (reader.w_in, carrier, which, constants[which] / constants[carrier])
+            edits.columns.setdefault(reader.w, []).append(change)
+            gone[which] = False
+    if reader.even and gone.any():
+        rows = np.arange(facts.graph.values[reader.out].shape[reader.out_axis])
+        inputs = np.where(gone, constants, 0.0).reshape(reader.groups, -1)
+        delta = _sum_constants(reader, facts, rows, inputs)
+        if delta.any():
+            edits.bias[position] = delta
+
+
+def is_shared(number: int, ties: Ties) -> bool:
+    """Whether a parameter is used more than once."""
+    return ties.uses.get(number, 0) > 1

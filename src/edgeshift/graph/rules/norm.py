@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation: batch norm maps channel by channel; layer, group and RMS norm mix the channels they cover."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeshift.core.card import Card
+from edgeshift.graph.channels import Array, Node
+from edgeshift.graph.facts import Demands, Edits, Facts, Fate
+from edgeshift.graph.ties import Labels, Ties
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Batch norm in evaluation mode, instance norm, layer norm, RMS norm and group norm.
+
+    Kinds: "affine" is batch norm with stored statistics: inputs x, scale, shift, mean, variance. "instance_norm":
+    x, scale, shift. "mix_norm" covers the axes in attribute `axes` jointly: x and parameters over those axes.
+    "group_norm" covers `groups` runs of channels.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="norm",
+        says="Batch and instance norm per channel; layer, RMS and group norm keep what they mix.",
+        paper="house rule",
+        needs="weights",
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("affine", "instance_norm", "mix_norm", "group_norm")
+
+    def tie(self, node: Node, ties: Ties) -> None:
+        """See `Rule.tie`."""
+        x = node.inputs[0]
+        assert x is not None
+        params = [i for i in node.inputs[1:] if i is not None]
+        if node.kind == "mix_norm":
+            axes = [int(a) for a in node.attributes["axes"]]
+            for number in params:
+                for own, axis in enumerate(axes):
+                    if ties.axis(x, axis) is not None:
+                        ties.weight_axis(number, own)
+                        ties.tie_axes([(x, axis), (number, own)])
+                    elif axis in ties.labels[x].box_axes():
+                        ties.pin(ties.labels[x].cells)
+        else:
+            for number in params:
+                ties.weight_axis(number, 0)
+            ties.tie_axes([(x, 1), *((number, 0) for number in params)])
+            vector = ties.axis(x, 1)
+            if node.kind == "group_norm" and vector is not None:
+                ties.add_box(vector.reshape(int(node.attributes["groups"]), -1))
+        ties.labels[node.outputs[0]] = Labels(list(ties.labels[x].axes), ties.labels[x].cells)
+
+    def constants(self, node: Node, facts: Facts) -> None:
+        """See `Rule.constants`; a scale of zero makes a constant of anything finite."""
+        out = node.outputs[0]
+        x = node.inputs[0]
+        assert x is not None
+        facts.tainted[out] = any(facts.is_tainted(i) for i in node.inputs)
+        rank = len(facts.graph.shape(x))
+        size = facts.graph.shape(x)[1] if rank > 1 else 0
+
+        def vector(position: int, default: float) -> Array:
+            number = node.inputs[position]
+            if number is None:
+                return np.full(size, default)
+            return np.broadcast_to(facts.constant(number), (size,))
+
+        if node.kind == "affine":
+            inputs = facts.channel(x, 1)
+            scale, shift, mean, variance = (vector(i, d) for i, d in ((1, 1.0), (2, 0.0), (3, 0.0), (4, 1.0)))
+            with np.errstate(all="ignore"):
+                factor = scale / np.sqrt(variance + float(node.attributes["eps"]))
+                result = (inputs - mean) * factor + shift
+            if not facts.is_tainted(x):
+                result = np.where(factor == 0, shift, result)
+        elif node.kind == "instance_norm":
+            inputs = facts.channel(x, 1)
+            scale, shift = vector(1, 1.0), vector(2, 0.0)
+            flat = ~np.isnan(inputs) | (scale == 0)
+            result = np.where(flat & (not facts.is_tainted(x)), shift, np.nan)
+        else:
+            return
+        result = np.where(np.isfinite(result), result, np.nan)
+        facts.const[out] = result.reshape([1, -1] + [1] * (rank - 2))
+
+    def reads(self, node: Node, facts: Facts) -> None:
+        """See `Rule.reads`; a norm that mixes reads all it covers."""
+        x, out = node.inputs[0], node.outputs[0]
+        needed = facts.needed(out)
+        if not needed.any():
+            return
+        for number in node.inputs[1:]:
+            if number is not None:
+                facts.add_read(number, np.ones((1,) * len(facts.graph.shape(number)), np.bool_))
+        if node.kind == "mix_norm":
+            needed = needed.any(tuple(int(a) for a in node.attributes["axes"]), keepdims=True)
+        elif node.kind == "group_norm":
+            size = facts.graph.shape(out)[1]
+            groups = facts.needed_channels(out, 1).reshape(int(node.attributes["groups"]), -1)
+            whole = np.repeat(groups.any(1), groups.shape[1])
+            needed = whole.reshape([1, size] + [1] * (needed.ndim - 2))
+        facts.add_read(x, needed)
+
+    def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
+        """See `Rule.demand`: what is mixed stays, constant or not."""
+        x, out = node.inputs[0], node.outputs[0]
+        assert x is not None
+        if node.kind == "mix_norm" and facts.needed(out).any():
+            for axis in node.attributes["axes"]:
+                demands.keep_axis(x, int(axis), np.ones(facts.graph.shape(x)[int(axis)], np.bool_))
+        elif node.kind == "group_norm":
+            groups = facts.needed_channels(out, 1).reshape(int(node.attributes["groups"]), -1)
+            demands.keep_axis(x, 1, np.repeat(groups.any(1), groups.shape[1]))
+
+    def edit(self, position: int, node: Node, facts: Facts, fate: Fate, edits: Edits) -> None:
+        """See `Rule.edit`: whole groups may go from a group norm."""
+        x = node.inputs[0]
+        assert x is not None
+        if node.kind == "group_norm":
+            groups = int(node.attributes["groups"])
+            left = int(fate.kept(x, 1).reshape(groups, -1).any(1).sum())
+            if left != groups:
+                edits.attributes.setdefault(position, {})["num_groups"] = left
+
+    def macs(self, node: Node, fate: Fate) -> int:
+        """See `Rule.macs`: folded into the neighbouring convolution at run time."""
+        return 0

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut a copy of the user's module to the verdict; the class, and all that is not cut, stays."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgeshift.core.shape_plan import ShapePlan
+from edgeshift.graph.analyse import Verdict
+from edgeshift.graph.channels import Array
+
+
+def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
+    """A smaller copy of the model and what changed.
+
+    Args:
+        model: The traced model, in any float dtype. Not changed.
+        verdict: Who stays.
+
+    Returns:
+        The copy, contiguous in memory, and its shape plan.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    fresh = _new_tensors(tensors, verdict)
+    memo: dict[int, Any] = {}
+    for name, tensor in fresh.items():
+        if name in tensors:
+            old = tensors[name]
+            is_parameter = isinstance(old, nn.Parameter)
+            memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if is_parameter else tensor
+    small = copy.deepcopy(model, memo)
+    for name, tensor in fresh.items():
+        if name not in tensors:  # a bias the layer did not have
+            owner, _, leaf = name.rpartition(".")
+            small.get_submodule(owner).register_parameter(leaf, nn.Parameter(tensor))
+    attributes = _attributes(model, small, verdict)
+    for module_name, values in attributes.items():
+        module = small.get_submodule(module_name)
+        for key, value in values.items():
+            setattr(module, key, value)
+    shapes = {
+        n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape
+    }
+    listed = {m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()}
+    return small, ShapePlan(shapes, listed)
+
+
+def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, Tensor]:
+    """Every parameter and buffer that changes, and every bias that comes new."""
+    fresh: dict[str, Tensor] = {}
+    graph, edits = verdict.graph, verdict.edits
+    rows: dict[str, list[Array | None]] = {}
+    for number, value in enumerate(graph.values):
+        if not value.param:
+            continue
+        index: list[Array | None] = []
+        for axis in range(len(value.shape)):
+            stays = verdict.kept(number, axis)
+            index.append(None if stays.all() else np.flatnonzero(stays))
+        rows[value.param] = index
+        grid = edits.grouped.get(number)
+        columns = edits.columns.get(number, [])
+        if grid is None and not columns and all(i is None for i in index):
+            continue
+        tensor = tensors[value.param].detach()
+        if columns:
+            tensor = _move_columns(tensor, columns)
+        fresh[value.param] = _select(tensor, index, grid)
+    for position, delta in edits.bias.items():
+        _add_bias(fresh, tensors, verdict, position, delta, rows)
+    return fresh
+
+
+def _select(tensor: Tensor, index: list[Array | None], grid: Array | None) -> Tensor:
+    """The rows and columns that stay; for grouped weights, each group's own columns."""
+    original = tensor
+    if grid is not None:
+        per_group = tensor.shape[0] // len(grid)
+        owner = np.repeat(np.arange(len(grid)), per_group)
+        stays = np.arange(tensor.shape[0]) if index[0] is None else index[0]
+        width = int(grid.sum(1).max())
+        picked = np.stack([np.flatnonzero(grid[g]) if grid[g].any() else np.arange(width) for g in owner[stays]])
+        tensor = tensor[torch.from_numpy(stays)[:, None], torch.from_numpy(picked)]
+        index = [None, None, *index[2:]]
+    for axis, which in enumerate(index):
+        if which is not None:
+            tensor = tensor.index_select(axis, torch.from_numpy(which))
+    return tensor.clone() if tensor is original else tensor.contiguous()
+
+
+def _move_columns(tensor: Tensor, changes: list[tuple[int, int, Array, Array]]) -> Tensor:
+    """Add the columns that go, scaled, to the columns that carry them."""
+    result = tensor.clone()
+    for axis, carrier, gone, factors in changes:
+        moved = tensor.index_select(axis, torch.from_numpy(gone)).double()
+        scale = torch.from_numpy(factors).reshape([-1 if d == axis else 1 for d in range(tensor.dim())])
+        total = (moved * scale).sum(axis) + tensor.select(axis, carrier).double()
+        result.select(axis, carrier).copy_(total)
+    return result
+
+
+def _add_bias(
+    fresh: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    verdict: Verdict,
+    position: int,
+    delta: Array,
+    rows: Mapping[str, list[Array | None]],
+) -> None:
+    """Add what gone constants gave to a layer's bias; give it one if it had none."""
+    node = verdict.graph.nodes[position]
+    weight = node.inputs[1]
+    assert weight is not None
+    change = torch.from_numpy(delta)
+    if node.inputs[2] is not None:
+        name = verdict.graph.values[node.inputs[2]].param
+        full = tensors[name].detach().double() + change
+        index = rows[name][0]
+    else:
+        param = verdict.graph.values[weight].param
+        name = param.rpartition(".")[0] + ".bias"
+        full = change
+        axis = 1 if node.attributes.get("transposed") else int(node.attributes.get("w_out", 0))
+        index = rows[param][axis]
+    if index is not None:
+        full = full[torch.from_numpy(index)]
+    fresh[name] = full.to(tensors[verdict.graph.values[weight].param].dtype)
+
+
+def _attributes(model: nn.Module, small: nn.Module, verdict: Verdict) -> dict[str, dict[str, Any]]:
+    """Module name -> attribute -> value, for every attribute of a known layer that its tensors outgrew."""
+    found: dict[str, dict[str, Any]] = {}
+    for position, changes in verdict.edits.attributes.items():
+        weight = verdict.graph.nodes[position].inputs[1]
+        assert weight is not None
+        owner = verdict.graph.values[weight].param.rpartition(".")[0]
+        found.setdefault(owner, {}).update(changes)
+    for name, module in small.named_modules():
+        groups = found.get(name, {}).get("groups", getattr(module, "groups", 1))
+        wanted = _sizes(module, groups)
+        old = model.get_submodule(name)
+        changed = {k: v for k, v in wanted.items() if getattr(old, k) != v}
+        if changed:
+            found.setdefault(name, {}).update(changed)
+    return found
+
+
+def _sizes(module: nn.Module, groups: int) -> dict[str, Any]:
+    """What a layer of torch says of its own sizes, read off its tensors."""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        w = module.weight
+        return {"in_channels": w.shape[0], "out_channels": w.shape[1] * groups}
+    if isinstance(module, nn.modules.conv._ConvNd):
+        w = module.weight
+        return {"in_channels": w.shape[1] * groups, "out_channels": w.shape[0]}
+    if isinstance(module, nn.Linear):
+        return {"in_features": module.weight.shape[1], "out_features": module.weight.shape[0]}
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        known = module.weight if module.weight is not None else module.running_mean
+        return {} if known is None else {"num_features": known.shape[0]}
+    if isinstance(module, nn.GroupNorm):
+        return {} if module.weight is None else {"num_channels": module.weight.shape[0]}
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return {} if module.weight is None else {"normalized_shape": tuple(module.weight.shape)}
+    if isinstance(module, nn.PReLU):
+        return {"num_parameters": module.weight.shape[0]}
+    if isinstance(module, nn.Embedding):
+        return {"embedding_dim": module.weight.shape[1]}
+    return {}
