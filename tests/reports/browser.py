@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,24 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
-).split()
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+]
+
+# The browser reads commands on descriptor 3 and answers on 4; the pipes may have any number, those too.
+WIRE = (
+    "import fcntl, os, sys; a, b = (fcntl.fcntl(int(f), fcntl.F_DUPFD, 10) for f in sys.argv[1:3]);"
+    "os.dup2(a, 3); os.dup2(b, 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 
 def found() -> str | None:
@@ -118,9 +133,8 @@ def browser() -> Iterator[Browser]:
     to_child, commands = os.pipe()
     answers, from_child = os.pipe()
     with tempfile.TemporaryDirectory() as profile:
-        # The browser reads commands on descriptor 3 and answers on 4.
-        shell = f'exec 3<&{to_child} 4>&{from_child}; exec "$0" "$@"'
-        line = ["/bin/sh", "-c", shell, program, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        line = [sys.executable, "-c", WIRE, str(to_child), str(from_child), program, *OPTIONS]
+        line += [f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(
             line, pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

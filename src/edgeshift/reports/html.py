@@ -112,38 +112,34 @@ def tile(heading: str, v: Mapping[str, Any], base: Mapping[str, Any], costs: lis
     )
     change = ""
     if v is not base and test is not None and base["accuracy"].get("test") is not None:
-        change = f" ({100 * (test - base['accuracy']['test']):+.2f} points)"
+        points = f"{100 * (test - base['accuracy']['test']):+.2f}".replace("-", "\u2212")
+        change = f" ({points} points)"
     rows = [("Test accuracy", percent(test) + change)]
     if latency is not None:
-        rows.append(
-            (latency["label"], ratio_text(amount(v["values"][latency["key"]], latency["unit"]), v["faster"]))
-        )
-    rows.append(("Parameters", ratio_text(amount(v["values"]["parameters"], ""), v["smaller"])))
-    rows.append(("MACs", ratio_text(amount(v["values"]["macs"], ""), v["fewer_macs"])))
+        value = amount(v["values"][latency["key"]], latency["unit"])
+        rows.append((latency["label"], value + versus(v["faster"], "faster")))
+    rows.append(("Parameters", amount(v["values"]["parameters"], "") + versus(v["smaller"], "fewer")))
+    rows.append(("MACs", amount(v["values"]["macs"], "") + versus(v["fewer_macs"], "fewer")))
     body = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(t)}</dd></div>" for k, t in rows)
     return (
         f'<article class="tile"><h3>{escape(heading)}</h3><p>{escape(v["name"])}</p><dl>{body}</dl></article>'
     )
 
 
-def ratio_text(text: str, by: float | None) -> str:
-    """`1.2 M, 1/3.4` where the reference has 3.4 times as much."""
-    return text if by is None or abs(by - 1) < 0.005 else f"{text} (1/{significant(by)})"
+def versus(by: float | None, word: str) -> str:
+    """`, 2.35x faster`; nothing for the reference itself."""
+    return "" if by is None or by == 1 else f", {significant(by)}x {word}"
 
 
 def variants_table(found: Mapping[str, Any]) -> str:
     """Rows of every variant; each cell carries the number it is sorted by."""
     heads = [("Variant", ""), ("Test accuracy", "measured"), ("Validation accuracy", "measured")]
+    heads += [("Faster", "measured"), ("Smaller", "measured")]
     for cost in found["costs"]:
         heads.append((cost["label"], cost["kind"]))
         if cost["key"].startswith("latency-"):
             heads += [("p95", cost["kind"]), ("Spread", cost["kind"])]
-    heads += [
-        ("Sparsity", "measured"),
-        ("Faster", "measured"),
-        ("Smaller", "measured"),
-        ("Max error", "measured"),
-    ]
+    heads += [("Sparsity", "measured"), ("Max error", "measured")]
     head = "".join(header(text, kind) for text, kind in heads)
     ordered = sorted(found["variants"], key=lambda v: (v["sparsity"], -v["values"]["macs"]))
     return f"<thead><tr>{head}</tr></thead><tbody>{''.join(row(v, found) for v in ordered)}</tbody>"
@@ -158,6 +154,7 @@ def header(text: str, kind: str) -> str:
 def row(v: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """One variant of the table."""
     cells = [cell(percent(v["accuracy"].get(s)), v["accuracy"].get(s)) for s in ("test", "validation")]
+    cells += [cell(times(v["faster"]), v["faster"]), cell(times(v["smaller"]), v["smaller"])]
     for cost in found["costs"]:
         value = v["values"][cost["key"]]
         cells.append(cell(amount(value, cost["unit"]), value))
@@ -166,8 +163,7 @@ def row(v: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             cells.append(cell(amount(m.get("p95"), cost["unit"]), m.get("p95")))
             spread = m.get("spread")
             cells.append(cell(NOTHING if spread is None else f"{100 * spread:.1f} %", spread))
-    cells += [cell(f"{100 * v['sparsity']:.1f} %", v["sparsity"]), cell(times(v["faster"]), v["faster"])]
-    cells += [cell(times(v["smaller"]), v["smaller"]), proof_cell(v["proof"])]
+    cells += [cell(f"{100 * v['sparsity']:.1f} %", v["sparsity"]), proof_cell(v["proof"])]
     mark = '<span class="mark" title="on the front">●</span>' if v["front"] else ""
     said = '<span class="away"> on the front</span>' if v["front"] else ""
     name = f'<button type="button" data-choose="{escape(v["id"])}">{mark}{escape(v["name"])}{said}</button>'

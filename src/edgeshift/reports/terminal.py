@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeshift.reports.facts import summary
-from edgeshift.reports.words import amount, percent, times
+from edgeshift.reports.words import NOTHING, amount, percent, times
 
 if TYPE_CHECKING:
     from edgeshift.portfolio import Portfolio
@@ -24,24 +24,22 @@ def table(portfolio: "Portfolio") -> Table:
     latency = next((k for k in costs if k.startswith("latency-")), None)
     memory = next((k for k in costs if k.startswith("peak_memory-")), None)
     caption = "● on the front, selected on validation; accuracy reported on test"
-    shown = Table(caption=caption, header_style="bold", box=None, pad_edge=False, caption_justify="left")
-    for head in ("variant", "front"):
-        shown.add_column(head, no_wrap=True)
-    for head in ("test", "validation", "latency", "faster", "parameters", "smaller", "MACs", "memory"):
+    shown = Table(caption=caption, caption_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column("  variant", overflow="fold")
+    for head in ("test", "validation", "latency", "faster", "params", "smaller", "MACs", "memory"):
         shown.add_column(head, justify="right", no_wrap=True)
     for v in sorted(found["variants"], key=lambda v: (v["sparsity"], -v["values"]["macs"])):
         values = v["values"]
         shown.add_row(
-            escape(v["name"]),
-            "●" if v["front"] else "",
+            f"{'●' if v['front'] else ' '} {escape(v['name'])}",
             percent(v["accuracy"].get("test")),
             percent(v["accuracy"].get("validation")),
-            amount(values[latency], "ms") if latency else amount(None, ""),
+            amount(values[latency], "ms") if latency else NOTHING,
             times(v["faster"]),
             amount(values["parameters"], ""),
             times(v["smaller"]),
             amount(values["macs"], ""),
-            amount(values[memory], "bytes") if memory else amount(None, ""),
+            amount(values[memory], "bytes") if memory else NOTHING,
             style="bold" if v["front"] else "",
         )
     return shown

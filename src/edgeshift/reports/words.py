@@ -10,12 +10,9 @@ def significant(value: float) -> str:
     """Three significant digits without an exponent: `0.0123`, `1.23`, `12.3`, `1230`."""
     if value == 0:
         return "0"
-    digits = 2
-    while digits > 0 and abs(value) >= 10 ** (3 - digits):
-        digits -= 1
-    while abs(value) < 10 ** (2 - digits) and digits < 12:
-        digits += 1
-    return f"{value:.{digits}f}"
+    # The exponent after rounding to three digits: 999.6 is 1000, not 999.60.
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    return f"{value:.{max(0, 2 - exponent)}f}"
 
 
 def scaled(value: float, steps: tuple[str, ...]) -> str:

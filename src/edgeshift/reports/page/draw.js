@@ -24,8 +24,8 @@ function html(tag, attributes = {}, ...children) {
 // Three significant digits without an exponent, as reports/words.py writes them.
 function significant(value) {
   if (value === 0) return "0";
-  const place = Math.floor(Math.log10(Math.abs(value)));
-  return value.toFixed(Math.min(12, Math.max(0, 2 - place)));
+  const exponent = Number(value.toExponential(2).split("e")[1]);
+  return value.toFixed(Math.min(100, Math.max(0, 2 - exponent)));
 }
 
 function scaled(value, steps) {
@@ -40,6 +40,15 @@ function amount(value, unit) {
   if (unit === "bytes") return scaled(value, BYTES);
   if (unit === "" || unit === "MACs") return scaled(value, COUNTS);
   return `${significant(value)} ${unit}`;
+}
+
+// Ticks share one scale and carry no trailing zeros: `0, 0.5, 1, 1.5 ms`.
+function tickText(ticks, unit) {
+  const steps = unit === "bytes" ? BYTES : unit === "" || unit === "MACs" ? COUNTS : null;
+  if (!steps) return t => `${Number(t.toPrecision(6))} ${unit}`;
+  const most = Math.max(1, ...ticks.map(Math.abs));
+  const place = Math.min(steps.length - 1, Math.floor(Math.log10(most) / 3 + 1e-9));
+  return t => `${Number((t / 1000 ** place).toPrecision(6))} ${steps[place]}`.trim();
 }
 
 const percent = value => (value === null || value === undefined ? NOTHING : `${(100 * value).toFixed(2)} %`);

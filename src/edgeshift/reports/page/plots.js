@@ -68,7 +68,7 @@ function drawScatter(box, width) {
   const y = scaleFor(shown.map(v => v.accuracy[choice.accuracy]), height - edge.bottom, edge.top, { count: 6, pad: 0.12 });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": `${choice.accuracy} accuracy against ${cost.label}, ${shown.length} variants` });
-  gridLines(picture, x, y, { width, height, edge }, t => amount(t, cost.unit), t => `${Number((100 * t).toFixed(2))} %`);
+  gridLines(picture, x, y, { width, height, edge }, tickText(x.ticks, cost.unit), t => `${Number((100 * t).toFixed(2))} %`);
   const title = cost.label + (choice.log ? ", logarithmic" : "");
   picture.append(
     svg("text", { class: "axis-title", x: width - edge.right, y: height - 6, "text-anchor": "end" }, `${title} →`),
@@ -83,7 +83,12 @@ function drawScatter(box, width) {
   }
   picture.append(frontLine(points));
   for (const p of points) picture.append(point(p, cost));
-  for (const l of placeNames(points, width, height - edge.bottom)) {
+  const bars = points.map(p => {
+    const half = reach(p.variant, cost.key);
+    const at = p.variant.values[cost.key];
+    return { left: x(Math.max(at - half, 1e-12)) - 2, right: x(at + half) + 2, top: p.y - 2, bottom: p.y + 2 };
+  });
+  for (const l of placeNames(points, bars, width, height - edge.bottom)) {
     picture.append(svg("text", { class: l.front ? "name" : "name faint", x: l.x, y: l.y, "pointer-events": "none" }, l.text));
   }
   box.replaceChildren(picture);
@@ -102,16 +107,17 @@ function point(p, cost) {
 }
 
 // Names beside their points where there is room; names of the front come first.
-function placeNames(points, width, floor) {
-  const taken = points.map(p => ({ left: p.x - 8, right: p.x + 8, top: p.y - 8, bottom: p.y + 8 }));
+function placeNames(points, bars, width, floor) {
+  const around = (p, r) => ({ left: p.x - r, right: p.x + r, top: p.y - r, bottom: p.y + r });
+  const taken = [...bars, ...points.map(p => around(p, p.variant.id === choice.variant ? 11.5 : 8)), ...alongFront(points).map(p => around(p, 1))];
   const free = b => b.left >= 54 && b.right <= width && b.top >= 14 && b.bottom <= floor &&
     taken.every(t => b.right < t.left || b.left > t.right || b.bottom < t.top || b.top > t.bottom);
   const placed = [];
   for (const p of [...points].sort((a, b) => b.variant.front - a.variant.front)) {
     const text = shorten(p.variant.name, 130);
     const w = textWidth(text);
-    const spots = [[p.x + 11, p.y + 4], [p.x - w - 11, p.y + 4], [p.x - w / 2, p.y - 12], [p.x - w / 2, p.y + 21],
-      [p.x + 8, p.y + 17], [p.x + 8, p.y - 9], [p.x - w - 8, p.y - 9], [p.x - w - 8, p.y + 17]];
+    const spots = [[p.x + 13, p.y + 4], [p.x - w - 13, p.y + 4], [p.x - w / 2, p.y - 15], [p.x - w / 2, p.y + 23],
+      [p.x + 10, p.y + 17], [p.x + 10, p.y - 10], [p.x - w - 10, p.y - 10], [p.x - w - 10, p.y + 17]];
     const spot = spots.find(([x, y]) => free({ left: x, right: x + w, top: y - 10, bottom: y + 3 }));
     if (!spot) continue;
     const [x, y] = spot;
@@ -119,6 +125,16 @@ function placeNames(points, width, floor) {
     placed.push({ x, y, text, front: p.variant.front });
   }
   return placed;
+}
+
+// Points every few pixels along the line that joins the front.
+function alongFront(points) {
+  const line = points.filter(p => p.variant.front).sort((a, b) => a.x - b.x);
+  return line.slice(1).flatMap((b, i) => {
+    const a = line[i];
+    const steps = Math.ceil(Math.hypot(b.x - a.x, b.y - a.y) / 6) || 1;
+    return Array.from({ length: steps }, (_, k) => ({ x: a.x + ((b.x - a.x) * k) / steps, y: a.y + ((b.y - a.y) * k) / steps }));
+  });
 }
 
 function gridLines(picture, x, y, { width, height, edge }, sayX, sayY) {
