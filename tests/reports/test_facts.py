@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import draft, empty
+from tests.reports.made import draft, empty
 
 from edgeshift.core.errors import BadPortfolio, BadValue
 from edgeshift.portfolio import Portfolio
