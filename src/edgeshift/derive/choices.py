@@ -50,9 +50,10 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     method = checked(f"options of {name}", partial(METHODS.make, name), job.method_options)
     options = {**train_options(settings), **known_options(Training, job.train_options)}
     options.update({} if job.epochs is None else {"epochs": job.epochs})
-    options.update(seed=job.seed, threads=job.threads or torch.get_num_threads())
+    options.update(seed=job.seed, threads=job.threads or options.get("threads") or torch.get_num_threads())
     training = checked("training options", lambda **given: Training(**given).check(), options)
     levels = job.levels or settings.levels
+    method.check(levels)
     said = {
         "model": to_json(ref),
         "data": {which: data.split(which).sha256() for which in SPLITS},

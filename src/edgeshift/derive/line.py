@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeshift.core.files import read_json, write_json
 from edgeshift.core.progress import Progress, Silent
 from edgeshift.core.recipe import Recipe
 from edgeshift.core.values import SPLITS, ModelRef, to_json
@@ -20,7 +21,7 @@ from edgeshift.derive.folder import WORK, check_out, claim, scratch
 from edgeshift.derive.job import Job
 from edgeshift.derive.judge import Judge
 from edgeshift.derive.remeasure import bench
-from edgeshift.formats import export_onnx, open_onnx, sparse_bytes, weight_bytes
+from edgeshift.formats import Template, export_onnx, make_template, sparse_bytes, weight_bytes
 from edgeshift.graph import Shrunk, channel_groups, count, shrink
 from edgeshift.models import build as build_model
 from edgeshift.models import example, load_weights, pretrained, resolve
@@ -52,36 +53,47 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     task = Task(factory, data.split("train"), data.split("validation"), ref.mean, ref.std, groups)
     portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
     judge = Judge.of(data, ref, job.batch_sizes)
-    kept = {variant.name for variant in portfolio}
+    template: Template | None = None
     with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
         for level in run_levels(choices.method, task, choices.training, choices.levels, job.out / WORK, progress):
-            if name_of(level) not in kept:
-                portfolio = keep(portfolio, level, factory(), sample, judge)
+            if name_of(level) not in {variant.name for variant in portfolio}:
+                template = template or make_template(factory().eval(), sample)
+                portfolio = keep(portfolio, level, factory(), template, judge)
             progress.say(line_about(portfolio, level))
             step()
-    return bench(portfolio, batch_sizes=job.batch_sizes, progress=progress)
+    return measured(portfolio, job, progress)
 
 
-def keep(portfolio: Portfolio, level: Level, model: nn.Module, sample: Tensor, judge: Judge) -> Portfolio:
+def keep(portfolio: Portfolio, level: Level, model: nn.Module, template: Template, judge: Judge) -> Portfolio:
     """The portfolio and one more variant: a level shrunk, exported, opened again, judged and measured."""
+    sample = example(portfolio.model)
     model.load_state_dict(dict(level.state))
     shrunk = shrink(model.eval(), sample)
     counts = count(shrunk.model, sample)
     with scratch(portfolio.path) as folder:
-        export_onnx(shrunk.model, sample, folder / "model.onnx")
-        session = open_onnx(folder / "model.onnx")
+        onnx = folder / "model.onnx"
+        export_onnx(shrunk.model, sample, onnx, template)
         draft = Draft(
             name=name_of(level),
             recipe=stages(portfolio, level),
-            accuracy=judge.accuracy(session),
+            accuracy=judge.accuracy(onnx),
             parameters=counts.parameters,
             macs=counts.macs,
             sparsity=level.masks.sparsity,
             widths=counts.widths,
-            measurements=judge.figures(folder / "model.onnx"),
+            measurements=judge.figures(onnx),
             proof=shrunk.proof,
         )
-        return portfolio.add(draft, {"onnx": folder / "model.onnx", **contents(level, model, shrunk, sample)})
+        return portfolio.add(draft, {"onnx": onnx, **contents(level, model, shrunk, sample)})
+
+
+def measured(portfolio: Portfolio, job: Job, progress: Progress) -> Portfolio:
+    """The portfolio, its latencies measured in turns; not again if nothing was added since."""
+    done, ids = job.out / WORK / "measured.json", [variant.id for variant in portfolio]
+    if not done.exists() or read_json(done) != ids:
+        portfolio = bench(portfolio, batch_sizes=job.batch_sizes, memory=False, progress=progress)
+        write_json(done, ids)
+    return portfolio
 
 
 def contents(level: Level, model: nn.Module, shrunk: Shrunk, sample: Tensor) -> dict[str, bytes]:
