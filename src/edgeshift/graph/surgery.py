@@ -66,40 +66,44 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
         columns = edits.columns.get(number, [])
         if grid is None and not columns and all(i is None for i in index):
             continue
-        tensor = tensors[value.param].detach()
-        if columns:
-            tensor = _move_columns(tensor, columns)
-        fresh[value.param] = _select(tensor, index, grid)
+        fresh[value.param] = _select(tensors[value.param].detach(), index, grid, columns)
     for position, delta in edits.bias.items():
         _add_bias(fresh, tensors, verdict, position, delta, rows)
     return fresh
 
 
-def _select(tensor: Tensor, index: list[Array | None], grid: Array | None) -> Tensor:
-    """The rows and columns that stay; for grouped weights, each group's own columns."""
+def _select(
+    tensor: Tensor, index: list[Array | None], grid: Array | None, columns: list[tuple[int, int, Array, Array]]
+) -> Tensor:
+    """The rows and columns that stay, with what carriers take over; for grouped weights, each group's own columns."""
     original = tensor
     if grid is not None:
         per_group = tensor.shape[0] // len(grid)
         owner = np.repeat(np.arange(len(grid)), per_group)
         stays = np.arange(tensor.shape[0]) if index[0] is None else index[0]
         width = int(grid.sum(1).max())
-        picked = np.stack([np.flatnonzero(grid[g]) if grid[g].any() else np.arange(width) for g in owner[stays]])
+        picked = np.stack([np.flatnonzero(g) if g.any() else np.arange(width) for g in grid[owner[stays]]])
         tensor = tensor[torch.from_numpy(stays)[:, None], torch.from_numpy(picked)]
         index = [None, None, *index[2:]]
+    last = columns[0][0] if columns else -1  # all changes of one weight lie along its input axis
     for axis, which in enumerate(index):
-        if which is not None:
+        if which is not None and axis != last:
             tensor = tensor.index_select(axis, torch.from_numpy(which))
+    if columns:
+        return _with_carried(tensor, index[last], columns)
     return tensor.clone() if tensor is original else tensor.contiguous()
 
 
-def _move_columns(tensor: Tensor, changes: list[tuple[int, int, Array, Array]]) -> Tensor:
-    """Add the columns that go, scaled, to the columns that carry them."""
-    result = tensor.clone()
-    for axis, carrier, gone, factors in changes:
+def _with_carried(tensor: Tensor, which: Array | None, columns: list[tuple[int, int, Array, Array]]) -> Tensor:
+    """Cut the input axis, and add the columns that go, scaled, to those that carry them."""
+    axis = columns[0][0]
+    result = tensor.clone() if which is None else tensor.index_select(axis, torch.from_numpy(which))
+    for _, carrier, gone, factors in columns:
         moved = tensor.index_select(axis, torch.from_numpy(gone)).double()
         scale = torch.from_numpy(factors).reshape([-1 if d == axis else 1 for d in range(tensor.dim())])
         total = (moved * scale).sum(axis) + tensor.select(axis, carrier).double()
-        result.select(axis, carrier).copy_(total)
+        place = carrier if which is None else int(np.searchsorted(which, carrier))
+        result.select(axis, place).copy_(total)
     return result
 
 
