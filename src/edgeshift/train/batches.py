@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From uint8 images to shuffled, augmented, normalised batches."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgeshift.core.seeds import seed_for
+
+
+class Batches:
+    """The images of one split, ready to be drawn from.
+
+    Every epoch's order and augmentation follow from `(seed, level, epoch)` alone, so an epoch can be
+    drawn again after a crash.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor, *, channels_last: bool
+    ) -> None:
+        """Hold the images.
+
+        Args:
+            images: `(N, C, H, W)`, uint8.
+            labels: `(N,)`, int64.
+            mean: `(C,)`, on the 0..1 scale.
+            std: `(C,)`, on the 0..1 scale.
+            channels_last: Memory order of the batches.
+        """
+        self.images, self.labels = images, labels
+        # (x / 255 - mean) / std as one multiply and one add.
+        self.scale = (1 / (255 * std)).float().reshape(1, -1, 1, 1)
+        self.shift = (-mean / std).float().reshape(1, -1, 1, 1)
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def steps(self, batch_size: int) -> int:
+        """Batches per epoch."""
+        return -(-len(self.images) // batch_size)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """`(N, C, H, W)` uint8 -> float32, normalised, in the memory order."""
+        return images.to(torch.float32, memory_format=self.format).mul_(self.scale).add_(self.shift)
+
+    def epoch(
+        self, batch_size: int, augment: str, seed: int, level: int, epoch: int, *, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in an order of that epoch's own.
+
+        Args:
+            batch_size: At most that many images per batch; batches differ by one image at most.
+            augment: One of `options.AUGMENTS`.
+            seed: Of the run.
+            level: Index of the level.
+            epoch: From 0.
+            start: Batches to leave out at the beginning.
+
+        Yields:
+            Images `(n, C, H, W)` float32 and labels `(n,)` int64.
+        """
+        generator = torch.Generator().manual_seed(seed_for(seed, "order", level, epoch))
+        order = torch.randperm(len(self.images), generator=generator)
+        for step, index in enumerate(order.tensor_split(self.steps(batch_size))):
+            if step < start:
+                continue
+            generator.manual_seed(seed_for(seed, "augment", level, epoch, step))
+            yield self.normalised(augmented(self.images[index], augment, generator)), self.labels[index]
+
+    def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, not augmented; see `epoch`."""
+        for start in range(0, len(self.images), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.normalised(self.images[part]), self.labels[part]
+
+
+def augmented(images: Tensor, augment: str, generator: torch.Generator) -> Tensor:
+    """Images shifted and mirrored at random.
+
+    Args:
+        images: `(n, C, H, W)`, uint8.
+        augment: "none", "crop": shifted by up to an eighth of the side (at least 1 pixel), black comes
+            in; "crop_flip": half of them also mirrored left to right.
+        generator: Where chance comes from.
+
+    Returns:
+        The same shape and dtype.
+    """
+    if augment == "none":
+        return images
+    n, _, height, width = images.shape
+    rows, columns = max(1, height // 8), max(1, width // 8)
+    padded = functional.pad(images, (columns, columns, rows, rows))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
+    right = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
+    out = windows[torch.arange(n), :, down, right]
+    if augment == "crop_flip":
+        mirror = torch.rand(n, generator=generator) < 0.5
+        out = torch.where(mirror.reshape(n, 1, 1, 1), out.flip(3), out)
+    return out

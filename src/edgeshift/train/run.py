@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a method sees of the loop while a level is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from edgeshift.train.masking import Masking
+from edgeshift.train.options import Training
+from edgeshift.train.task import Level, Task
+
+
+@dataclass
+class Run:
+    """One level in the making. The loop owns it; methods change the model, the masks and `memory`.
+
+    Attributes:
+        task: Network and data.
+        training: Options of the loop.
+        kept: Kept fraction to reach at the end of the level.
+        index: Of the level, from 0.
+        model: With the factory's weights when the level begins.
+        masking: The masks on `model`.
+        optimizer: Without momentum when the level begins.
+        steps: Of the whole level.
+        steps_per_epoch: To turn epochs into steps.
+        fresh: State of the factory's weights; not to be changed.
+        first: Level 0; None while it is made.
+        previous: The level before; None at level 0.
+        step: Steps behind, counted from 0; a method that rewinds may begin later than 0.
+        memory: Tensors that a method keeps over steps and levels; saved with every checkpoint.
+    """
+
+    task: Task
+    training: Training
+    kept: float
+    index: int
+    model: nn.Module
+    masking: Masking
+    optimizer: torch.optim.SGD
+    steps: int
+    steps_per_epoch: int
+    fresh: Mapping[str, Tensor]
+    first: Level | None
+    previous: Level | None
+    step: int = 0
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Put masks on the model; what they remove is zero from here on."""
+        self.masking.set_(masks, self.optimizer)
+
+
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of their own memory, contiguous, without gradient."""
+    return {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+    }
