@@ -39,8 +39,8 @@ class Task:
         for split in (self.train, self.validation):
             split.check()
         if self.train.images.shape[1:] != self.validation.images.shape[1:]:
-            shapes = (self.train.images.shape[1:], self.validation.images.shape[1:])
-            raise BadData(f"train and validation images must be of one shape, got {shapes[0]} and {shapes[1]}")
+            got = f"{self.train.images.shape[1:]} and {self.validation.images.shape[1:]}"
+            raise BadData(f"train and validation images must be of one shape, got {got}")
         channels = self.train.images.shape[1]
         if len(self.mean) != channels or not np.isfinite(self.mean).all():
             raise BadValue("mean", self.mean, f"{channels} finite numbers, one per input channel")
