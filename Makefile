@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # One thread per worker: two test processes on two cores do not fight over them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test check docs bench install clean
 
 demo: $(STAMP)
 	$(BIN)/edgeshift build resnet8 --data digits --out build/digits --resume
@@ -17,10 +17,14 @@ test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/pytest
 
 check: $(STAMP)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/python scripts/docs.py --check
 	$(BIN)/mypy
 	$(MAKE) test
+
+docs: $(STAMP)
+	$(BIN)/python scripts/docs.py
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

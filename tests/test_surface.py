@@ -57,3 +57,8 @@ def test_a_door_says_what_its_room_does(door: Path) -> None:
 def test_a_door_opens_everything_it_lists(door: Path) -> None:
     room = import_module(f"edgeshift.{door.parent.name}")
     assert [name for name in getattr(room, "__all__", []) if getattr(room, name, None) is None] == []
+
+
+def test_no_public_name_is_a_room() -> None:
+    # An imported room becomes an attribute of the package and would take the name: docs/decisions/0001.
+    assert set(PUBLIC) & {door.parent.name for door in ROOT.glob("*/__init__.py")} == set()
