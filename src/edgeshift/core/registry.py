@@ -2,7 +2,7 @@
 """Plug-ins are files: this reads the folders, so that no list is kept by hand."""
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ class Shelf:
             BadValue: If it has no such option.
         """
         plugin = self.find(name)
-        fields = getattr(plugin, "__dataclass_fields__", {})
+        known = [f.name for f in fields(plugin)]
         for option in options:
-            if option not in fields:
-                raise BadValue(f"option of {name}", option, f"one of {', '.join(fields) or 'none'}")
+            if option not in known:
+                raise BadValue(f"option of {name}", option, f"one of {', '.join(known) or 'none'}")
         return plugin(**options)
 
     def cards(self) -> list[Card]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadData
 from edgeshift.data.arrays import as_labels, read_npz
-from edgeshift.data.folder import set_folder
+from edgeshift.data.place import set_folder
 from edgeshift.data.split import DataSet, Split
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
