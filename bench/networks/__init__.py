@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain-torch copies of published networks, and small ones, to measure shrinking on.
 
-Each file offers `build(**options)`, `example(batch)` and `SITES`; `micro.py` holds one small class per operator
-pattern. Weights are random: nothing here says anything about accuracy.
+Each file offers `build(**options)`, `example(batch)` and `SITES`; `micro.py` holds one small class per
+operator pattern. Weights are random: nothing here says anything about accuracy.
 """
 
 from bench.networks.plant import KINDS, Planted, Site, places, plant_

@@ -4,14 +4,15 @@
 Layer scale starts at 0.1 instead of the paper's 1e-6, so that the branches count before any training.
 """
 
+from itertools import pairwise
+
 import torch
+from bench.networks.blocks import noise
+from bench.networks.plant import Site
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.networks.blocks import noise
-from bench.networks.plant import Site
-
-SMALL = {"depths": (1, 1, 1, 1)}
+SMALL = {"depths": (1, 2), "widths": (24, 40)}
 SITES = (Site("stages.*.*", writes=("grow",), reads=("shrink",)),)
 
 
@@ -52,7 +53,7 @@ class ConvNeXt(nn.Module):
         super().__init__()
         stem = nn.Sequential(nn.Conv2d(3, widths[0], 4, 4), LayerNorm2d(widths[0], eps=1e-6))
         self.downs = nn.ModuleList([stem])
-        for inside, outside in zip(widths, widths[1:], strict=False):
+        for inside, outside in pairwise(widths):
             down = nn.Sequential(LayerNorm2d(inside, eps=1e-6), nn.Conv2d(inside, outside, 2, 2))
             self.downs.append(down)
         self.stages = nn.ModuleList(

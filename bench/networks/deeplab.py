@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A DeepLabV3-style segmenter (Chen et al., 2017) on a residual net of 18 layers whose last stage is dilated."""
+"""A DeepLabV3-style segmenter (Chen et al., 2017) on 18 residual layers, the last stage dilated."""
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from bench.networks.blocks import conv_norm, noise
 from bench.networks.plant import Site
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 SMALL = {"depths": (1, 1, 1, 1), "width": 16}
 SITES = (
@@ -54,13 +53,13 @@ class Pyramid(nn.Module):
 class DeepLab(nn.Module):
     """Backbone at stride 16, pyramid, head, upsampled to the input's size."""
 
-    def __init__(
-        self, depths: tuple[int, ...], width: int, rates: tuple[int, ...], classes: int
-    ) -> None:
+    def __init__(self, depths: tuple[int, ...], width: int, rates: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(conv_norm(3, width, 7, stride=2), nn.MaxPool2d(3, 2, 1))
         inside, stages = width, []
-        for stage, (depth, stride, dilation) in enumerate(zip(depths, (1, 2, 2, 1), (1, 1, 1, 2), strict=True)):
+        for stage, (depth, stride, dilation) in enumerate(
+            zip(depths, (1, 2, 2, 1), (1, 1, 1, 2), strict=True)
+        ):
             outside = width * 2**stage
             blocks = [Basic(inside, outside, stride, dilation)]
             blocks += [Basic(outside, outside, 1, dilation) for _ in range(depth - 1)]

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DenseNet-121 (Huang et al., CVPR 2017), bottlenecks and compression 0.5: 7,978,856 parameters at 1000 classes."""
+"""DenseNet-121 (Huang et al., CVPR 2017), with bottlenecks: 7,978,856 parameters at 1000 classes."""
 
 import torch
+from bench.networks.blocks import noise
+from bench.networks.plant import Site
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.networks.blocks import noise
-from bench.networks.plant import Site
-
-SMALL = {"depths": (2, 2, 1, 1)}
+SMALL = {"depths": (2, 2, 1, 1), "growth": 8}
 SITES = (
     Site("blocks.*.*", writes=("conv1", "norm2"), reads=("conv2",)),
-    # Every later norm turns such a zero into a constant of its own, which a 1x1 convolution or the head reads.
+    # Every later norm makes such a zero a constant of its own, which a 1x1 convolution or the head reads.
     Site("blocks.*.*", writes=("conv2",), kinds=("zero",)),
 )
 

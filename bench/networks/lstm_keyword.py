@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A keyword spotter on LSTM layers (as in Sun et al., SLT 2016): frames, two LSTM, the last step, linear."""
 
-from torch import Tensor, nn
-
 from bench.networks.blocks import noise
 from bench.networks.plant import Part, Site
+from torch import Tensor, nn
 
 SMALL = {"hidden": 24}
 
@@ -33,6 +32,9 @@ class Keyword(nn.Module):
         self.layers = nn.ModuleList(
             [nn.LSTM(bands, hidden, batch_first=True), nn.LSTM(hidden, hidden, batch_first=True)]
         )
+        for layer in self.layers:
+            nn.init.orthogonal_(layer.weight_hh_l0)
+            nn.init.xavier_uniform_(layer.weight_ih_l0, gain=2.0)  # else the last step hardly sees the input
         self.hidden = nn.Linear(hidden, hidden)
         self.act = nn.Tanh()
         self.fc = nn.Linear(hidden, keywords)

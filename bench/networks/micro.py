@@ -4,12 +4,11 @@
 from typing import ClassVar
 
 import torch
+from bench.networks.blocks import SqueezeExcite, conv_norm, noise, tokens
+from bench.networks.plant import Part, Site
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
-
-from bench.networks.blocks import SqueezeExcite, conv_norm, noise, tokens
-from bench.networks.plant import Part, Site
 
 _CONVS = (Site("", writes=("first",), reads=("second",)),)
 _NO_CONSTANT = ("zero", "unread")
@@ -61,7 +60,8 @@ class Cat(Micro):
 
     SITES = (
         Site("", writes=("left",), reads=(Part("join", block=1),)),
-        Site("", writes=("right",), reads=(Part("join", start=10, block=1),)),
+        # A sigmoid makes one half of a zero.
+        Site("", writes=("right",), reads=(Part("join", start=10, block=1),), kinds=("constant", "unread")),
     )
 
     def __init__(self) -> None:
@@ -240,9 +240,7 @@ class GroupNormed(Micro):
 class SharedConv(Micro):
     """One convolution used twice, so that its inputs and outputs are the same channels."""
 
-    SITES = (
-        Site("", writes=("first", "shared"), reads=("shared", "second"), kinds=_NO_CONSTANT),
-    )
+    SITES = (Site("", writes=("first", "shared"), reads=("shared", "second"), kinds=_NO_CONSTANT),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -335,9 +333,17 @@ class Depthwise(Micro):
 
 
 class PixelShuffled(Micro):
-    """Upsampling that turns four channels into one of twice the size."""
+    """Upsampling that turns four channels into one of twice the size; four constants make a pattern there."""
 
-    SITES = (Site("", writes=(Part("first", block=4),), reads=("second",), units="second.in_channels"),)
+    SITES = (
+        Site(
+            "",
+            writes=(Part("first", block=4),),
+            reads=("second",),
+            kinds=_NO_CONSTANT,
+            units="second.in_channels",
+        ),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -352,9 +358,7 @@ class PixelShuffled(Micro):
 class ChannelBuffers(Micro):
     """Registered buffers subtracted and divided per channel."""
 
-    SITES = (
-        Site("", writes=("first", Part("", parameter="shift", axis=1, shift=True)), reads=("second",)),
-    )
+    SITES = (Site("", writes=("first", Part("", parameter="shift", axis=1, shift=True)), reads=("second",)),)
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLP-Mixer S/16 (Tolstikhin et al., NeurIPS 2021): 18,528,264 parameters at size 224 and 1000 classes."""
 
-from torch import Tensor, nn
-
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Site
+from torch import Tensor, nn
 
 SMALL = {"depth": 2, "width": 64}
 SITES = (
@@ -45,7 +44,9 @@ class Mixer(nn.Module):
         return self.head(self.norm(self.blocks(x)).mean(dim=1))
 
 
-def build(image: int = 64, patch: int = 16, width: int = 512, depth: int = 8, classes: int = 1000) -> nn.Module:
+def build(
+    image: int = 64, patch: int = 16, width: int = 512, depth: int = 8, classes: int = 1000
+) -> nn.Module:
     """Mixer S/16 unless told otherwise."""
     return Mixer(image, patch, width, depth, classes)
 

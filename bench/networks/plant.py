@@ -143,9 +143,9 @@ def plant_(
 ) -> tuple[Planted, ...]:
     """Make a share of the channels dead at every place, in place.
 
-    Kind `zero`: all that writes the channel is zero, also bias and norm. `constant`: the weights are zero, bias
-    and norm stay alive. `unread`: the readers' weights for it are zero. The chosen channels of a place are dealt
-    to its kinds in turn. At least one unit (per group) stays.
+    Kind `zero`: all that writes the channel is zero, also bias and norm. `constant`: the weights are zero,
+    bias and norm stay alive. `unread`: the readers' weights for it are zero. The chosen channels of a place
+    are dealt to its kinds in turn. At least one unit (per group) stays.
 
     Args:
         model: Any network with those sites.
@@ -247,7 +247,7 @@ def _hits(
     """The modules with parameters that a part stands for; None if it must be there and is not."""
     part = wanted if isinstance(wanted, Part) else Part(wanted)
     pattern = ".".join(filter(None, [root, part.module.removesuffix("?")]))
-    names = [name for name in modules if _matches(name, pattern)]
+    names = [pattern] if pattern in modules else [name for name in modules if _matches(name, pattern)]
     if part.parameter is not None:
         hits = [(part, name, modules[name]) for name in names if part.parameter in _tensors(modules[name])]
     else:

@@ -2,12 +2,11 @@
 """ResNet-50 (He et al., CVPR 2016), stride on the 3x3 convolution: 25,557,032 parameters at 1000 classes."""
 
 import torch
-from torch import Tensor, nn
-
 from bench.networks.blocks import noise
 from bench.networks.plant import Site
+from torch import Tensor, nn
 
-SMALL = {"depths": (1, 2, 1, 1)}
+SMALL = {"depths": (1, 2, 1, 1), "width": 8}
 SITES = (
     Site("layer*.*", writes=("conv1", "bn1"), reads=("conv2",)),
     Site("layer*.*", writes=("conv2", "bn2"), reads=("conv3",)),
@@ -67,7 +66,9 @@ class ResNet(nn.Module):
         return self.fc(x)
 
 
-def build(depths: tuple[int, int, int, int] = (3, 4, 6, 3), width: int = 64, classes: int = 1000) -> nn.Module:
+def build(
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3), width: int = 64, classes: int = 1000
+) -> nn.Module:
     """ResNet-50 unless told otherwise."""
     return ResNet(depths, width, classes)
 

@@ -5,15 +5,23 @@ import torch
 from torch import Tensor, nn
 
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_AFFINE = (*_BATCH, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_AFFINE = (
+    *_BATCH,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
 
 
 def settle_(model: nn.Module, example: tuple[Tensor, ...], seed: int) -> None:
     """Give every norm layer affine values and running statistics like a trained one, in place.
 
     Scales are uniform in 0.5..1.5 and shifts normal with deviation 0.2. Running statistics are those of one
-    forward pass over `example`, layer after layer, each moved a little, so that no activation dies out or blows
-    up with depth.
+    forward pass over `example`, layer after layer, each moved a little, so that no activation dies out or
+    blows up with depth.
 
     Args:
         model: In eval mode.

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from bench.networks.plant import Site
 from bench.networks.settle import settle_
+from torch import Tensor, nn
+
 from edgeshift.core.errors import UnknownName
 from edgeshift.core.seeds import seed_for
 

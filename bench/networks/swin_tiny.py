@@ -2,12 +2,11 @@
 """Swin-T (Liu et al., ICCV 2021): 28,288,354 parameters at size 224, window 7, 1000 classes."""
 
 import torch
-from torch import Tensor, nn
-
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Part, Site
+from torch import Tensor, nn
 
-SMALL = {"depths": (2, 2), "heads": (3, 6)}
+SMALL = {"width": 24, "depths": (2, 2), "heads": (3, 6)}
 SITES = (
     Site("stages.*.*.mlp", writes=("fc1",), reads=("fc2",)),
     Site(
@@ -31,7 +30,9 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
         self.bias_table = nn.Parameter(0.02 * torch.randn((2 * window - 1) ** 2, heads))
-        spots = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
+        spots = torch.stack(
+            torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        ).flatten(1)
         offset = spots[:, :, None] - spots[:, None, :] + window - 1
         self.register_buffer("bias_index", offset[0] * (2 * window - 1) + offset[1], persistent=False)
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transformer base (Vaswani et al., NeurIPS 2017), encoder and decoder: 63.1 M parameters at the paper's 37,000 tokens.
+"""Transformer base (Vaswani et al., NeurIPS 2017), encoder and decoder.
 
-One embedding serves source, target and output, as in the paper, which rounds its count to 65 M.
+63.1 M parameters at the paper's 37,000 tokens, where the paper says 65 M. One embedding serves source, target
+and output, as there.
 """
 
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from bench.networks.blocks import tokens
 from bench.networks.plant import Part, Site
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 SMALL = {"depth": 1, "width": 64, "hidden": 96, "heads": 4}
 VOCABULARY = 1000

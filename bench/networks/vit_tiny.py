@@ -6,13 +6,12 @@ Variant `fused` has its own attention with one linear layer for query, key and v
 """
 
 import torch
-from torch import Tensor, nn
-
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Part, Site
+from torch import Tensor, nn
 
 VARIANTS = {"fused": {"attention": "fused"}, "multihead": {"attention": "multihead"}}
-SMALL = {"depth": 2}
+SMALL = {"width": 48, "depth": 2}
 SITES = (
     Site("blocks.*.mlp", writes=("fc1",), reads=("fc2",)),
     Site(
