@@ -35,6 +35,12 @@ def raised(file: Path) -> list[tuple[int, str, ast.Call]]:
     return found
 
 
+def well_said(said: str) -> bool:
+    """Whether a literal has the grammar, or only passes on a sentence that was made elsewhere."""
+    passed_on = said.endswith(": {}") or not any(c.isalpha() for c in said)
+    return ("must " in said and "got" in said) or said.startswith("no ") or passed_on
+
+
 def text(node: ast.expr | None) -> str:
     """The literal parts of a string, an f-string or a sum of them; `{}` stands for each value."""
     match node:
@@ -60,8 +66,7 @@ def test_every_message_says_what_must_be_and_what_was_got(file: Path) -> None:
         if name in COMPOSED:
             good = len(call.args) + len(call.keywords) == COMPOSED[name]
         elif name in OURS:
-            said = text(call.args[0] if call.args else None)
-            good = ("must " in said and "got" in said) or said.startswith("no ")
+            good = bool(call.args) and well_said(text(call.args[0]))
         else:
             good = True
         if not good:
