@@ -33,7 +33,7 @@ def tensor_bytes(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any] |
         tensors: Name -> array of any shape and any dtype that safetensors knows.
         facts: JSON values to keep with them.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())}
+    arrays = {name: np.asarray(array, order="C") for name, array in sorted(tensors.items())}
     written: bytes = safetensors.numpy.save(arrays, facts_metadata(facts or {}))
     return written
 

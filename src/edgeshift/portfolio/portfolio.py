@@ -161,8 +161,7 @@ class Portfolio:
             files: Role -> bytes or file to copy. Roles are free; "onnx", "weights" and "golden" are verified.
 
         Raises:
-        known = {(m.quantity, m.kind, m.batch_size, m.threads): m for m in before.measurements}
-        known |= {(m.quantity, m.kind, m.batch_size, m.threads): m for m in measurements}
+            BadValue: If a part is out of range, or another variant has the name; nothing is added then.
             FolderTaken: If another process changed the portfolio since it was read.
             DiskFull: If there is no room; the portfolio stays as it was.
         """
