@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from edgeshift.core.errors import BadPortfolio, DiskFull
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+# No block left, no share of them left, or a limit on the size of one file: there is no room either way.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_file(path: Path) -> str:
