@@ -80,11 +80,11 @@ def resize_(model: "nn.Module", plan: ShapePlan, tensors: Mapping[str, "Tensor"]
         if leaf in module._buffers:
             module._buffers[leaf] = tensor
         elif old is not None and id(old) in placed:  # a shared parameter stays shared
-            module._parameters[leaf] = placed[id(old)]
+            setattr(module, leaf, placed[id(old)])
         else:
             requires_grad = old.requires_grad if old is not None else True
             fresh = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=requires_grad)
-            module._parameters[leaf] = fresh
+            setattr(module, leaf, fresh)  # not `_parameters[leaf]`: recurrent layers keep a second list
             if old is not None:
                 placed[id(old)] = fresh
     return model

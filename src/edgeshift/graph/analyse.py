@@ -170,6 +170,9 @@ def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
             here[0] = True
         alive[atoms[here]] = True
         present &= here.reshape([-1 if d == axis else 1 for d in range(cells.ndim - 1)])
+    if box.whole:
+        alive[cells[present]] = True
+        return
     if box.strict:
         columns = mask.any(tuple(range(cells.ndim - 1)))
         if not columns.any():

@@ -19,12 +19,14 @@ class Value:
         shape: Sizes at the traced example.
         name: Name in the source graph, for messages.
         param: Parameter or buffer name if the tensor is one, else "".
+        trained: Whether it is a parameter, not a buffer.
         data: The numbers of a parameter, buffer or literal, else None. Never written to.
     """
 
     shape: tuple[int, ...]
     name: str
     param: str = ""
+    trained: bool = False
     data: Array | None = field(default=None, compare=False, repr=False)
 
 

@@ -15,6 +15,7 @@ from edgeshift.graph.fronts.torch_export import trace
 from edgeshift.graph.prove import prove
 from edgeshift.graph.report import Counts, Report
 from edgeshift.graph.surgery import cut
+from edgeshift.graph.tally import counts_of, report_of, untouched
 
 
 @dataclass(frozen=True)
@@ -74,83 +75,7 @@ def count(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Counts:
         example: A float input `(batch, ...)` or a tuple of positional arguments.
     """
     graph = trace(model, example if isinstance(example, tuple) else (example,))
-    return counts_of(_untouched(graph))
-
-
-def _untouched(graph: ChannelGraph) -> Verdict:
-    """The verdict that everything stays."""
-    from edgeshift.graph.facts import Facts
-
-    ties = tie_all(graph)
-    return Verdict(graph, ties, Facts(graph), np.ones(ties.used, np.bool_))
-
-
-def counts_of(verdict: Verdict) -> Counts:
-    """How big the network is under a verdict."""
-    graph = verdict.graph
-    parameters = macs = 0
-    added: dict[int, int] = {}
-    for number, value in enumerate(graph.values):
-        if value.param:
-            size = int(np.prod(verdict.size(number), dtype=np.int64))
-            grid = verdict.edits.grouped.get(number)
-            if grid is not None:
-                size = size // grid.shape[1] * int(grid.sum(1).max())
-            added[number] = size
-    widths: dict[str, int] = {}
-    batch = graph.shape(graph.inputs[0])[0] if graph.inputs and graph.shape(graph.inputs[0]) else 1
-    for position, node in enumerate(graph.nodes):
-        macs += rules()[node.kind].macs(node, verdict)
-        if node.kind in ("conv", "linear") and node.inputs[1] is not None:
-            weight = graph.values[node.inputs[1]]
-            name = weight.param.removesuffix(".weight") or node.module
-            axis = len(graph.shape(node.outputs[0])) - 1
-            if node.kind == "conv":
-                axis -= int(node.attributes["rank"])
-            widths[name] = int(verdict.size(node.outputs[0])[axis])
-            if position in verdict.edits.bias and node.inputs[2] is None:
-                parameters += widths[name]
-    trainable = {n for n in added if graph.values[n].param not in _buffers(graph)}
-    parameters += sum(added[n] for n in trainable)
-    return Counts(parameters, macs // max(1, batch), widths)
-
-
-def _buffers(graph: ChannelGraph) -> frozenset[str]:
-    """Names of running statistics: state, not parameters."""
-    names = {v.param for v in graph.values}
-    return frozenset(n for n in names if n.endswith(("running_mean", "running_var", "num_batches_tracked")))
-
-
-def report_of(verdict: Verdict) -> Report:
-    """What went, layer by layer, and what could not."""
-    unread: dict[str, int] = {}
-    constant: dict[str, int] = {}
-    revived: set[int] = set()
-    facts, graph = verdict.facts, verdict.graph
-    for node in graph.nodes:
-        if node.kind not in ("conv", "linear") or node.inputs[1] is None:
-            continue
-        out = node.outputs[0]
-        axis = len(graph.shape(out)) - 1 - (int(node.attributes["rank"]) if node.kind == "conv" else 0)
-        vector = verdict.ties.labels[out].axes[axis]
-        if vector is None:
-            continue
-        name = graph.values[node.inputs[1]].param.removesuffix(".weight") or node.module
-        gone = ~verdict.kept(out, axis)
-        known = ~np.isnan(facts.channel(out, axis))
-        if gone.any():
-            unread[name] = int((gone & ~known).sum())
-            constant[name] = int((gone & known).sum())
-        spare = ~gone & ~facts.needed_channels(out, axis)
-        if spare.any():
-            revived |= _spare(verdict, vector, spare)
-    everyone = counts_of(_untouched(graph))
-    return Report(everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named))
-
-
-def _spare(verdict: Verdict, vector: Array, which: Array) -> set[int]:
-    """Atoms that nobody needs."""
-    return set(verdict.ties.roots(vector[which]).tolist())
+    return counts_of(untouched(graph))
 
 
 def channel_groups(model: nn.Module, example: Tensor | tuple[Any, ...]) -> tuple[ChannelGroup, ...]:
@@ -195,7 +120,7 @@ def _rows_of_atoms(
     """Atom -> (parameter, row) of all that makes the channel; atom -> multiply-accumulates for the traced batch."""
     rows: dict[int, list[tuple[str, int]]] = {}
     cost: dict[int, float] = {}
-    verdict = _untouched(graph)
+    verdict = untouched(graph)
     for node in graph.nodes:
         if node.kind not in ("conv", "linear", "affine"):
             continue

@@ -18,6 +18,7 @@ class Facts:
         graph: The network.
         const: Per value, float64 of full rank, size 1 where all is the same along an axis; NaN = not known.
         read: Per value, bool of full rank; False = no output depends on it.
+        shares: Values whose last axis sums to one, such as the output of a softmax.
         tainted: Per value, whether NaN or infinity may flow in it, so that "times zero" is not zero.
     """
 
@@ -25,6 +26,7 @@ class Facts:
     const: list[Array] = field(default_factory=list)
     read: list[Array] = field(default_factory=list)
     tainted: list[bool] = field(default_factory=list)
+    shares: set[int] = field(default_factory=set)
     magnitudes: dict[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -179,18 +181,20 @@ class Edits:
         columns: Weight value -> list of (axis, carrier, gone, factors): column `carrier` += sum factor * column `gone`.
         grouped: Weight value -> `(groups, n)` bool: which inputs stay in each group of a grouped convolution.
         attributes: Position of the node -> attribute -> new value, such as `{"groups": 3}`.
-        scale: Weight value -> factor on all its numbers.
+        rows: Parameter value -> `(rows,)` float64 factor on each row.
     """
 
     bias: dict[int, Array] = field(default_factory=dict)
     columns: dict[int, list[tuple[int, int, Array, Array]]] = field(default_factory=dict)
     grouped: dict[int, Array] = field(default_factory=dict)
     attributes: dict[int, dict[str, object]] = field(default_factory=dict)
-    scale: dict[int, float] = field(default_factory=dict)
+    rows: dict[int, Array] = field(default_factory=dict)
 
 
 class Fate(Protocol):
     """Who stays, once all is decided."""
+
+    ties: Ties
 
     def kept(self, number: int, axis: int) -> Array:
         """`(n,)`, bool, along one axis of a value; all True where the size does not change."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the original and the result in float64 on random and extreme inputs; they must agree."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from edgeshift.core.errors import NotExact
 from edgeshift.core.values import Proof
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.fronts.torch_export import evaluating
-from edgeshift.graph.surgery import cut
+from edgeshift.graph.surgery import copy_module, cut
 
 KINDS = ("random", "border", "zeros", "large")
 # What float32 rounding may do to the order of sums in a deep network, relative to the largest output.
@@ -35,7 +34,7 @@ def prove(model: nn.Module, small: nn.Module, verdict: Verdict, example: tuple[A
     Raises:
         NotExact: Naming the first layer that differs.
     """
-    wide = copy.deepcopy(model).double()
+    wide = copy_module(model).double()
     wide_small, _ = cut(wide, verdict)
     worst = worst_own = 0.0
     tried = 0

@@ -97,9 +97,8 @@ def reader_constants(reader: Reader, facts: Facts) -> None:
         return
     inputs = facts.channel(reader.x, reader.axis).reshape(reader.groups, -1)
     blocked = np.isnan(inputs) if reader.even else (inputs != 0)  # NaN != 0 is true
-    if facts.is_tainted(reader.x):
-        blocked = np.ones_like(blocked)
     live = np.concatenate([nonzero[g][:, blocked[g]].any(1) for g in range(reader.groups)])
+    live |= facts.is_tainted(reader.x)  # zero times NaN is NaN
     magnitude = reader.blocks(facts.magnitude(reader.w, 2))
     live |= ~np.isfinite(magnitude.sum(2, dtype=np.float64)).ravel()
     bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)

@@ -32,7 +32,7 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             old = tensors[name]
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if is_parameter else tensor
-    small = copy.deepcopy(model, memo)
+    small = copy_module(model, memo)
     for name, tensor in fresh.items():
         if name not in tensors:  # a bias the layer did not have
             owner, _, leaf = name.rpartition(".")
@@ -49,6 +49,21 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
     return small, ShapePlan(shapes, listed)
 
 
+def copy_module(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy, also of modules that hold computed tensors, as torch's own pruning masks do.
+
+    Args:
+        model: Not changed.
+        memo: id of an object -> what stands for it in the copy.
+    """
+    known = dict(memo or {})
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                known[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, known)
+
+
 def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, Tensor]:
     """Every parameter and buffer that changes, and every bias that comes new."""
     fresh: dict[str, Tensor] = {}
@@ -63,10 +78,14 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
             index.append(None if stays.all() else np.flatnonzero(stays))
         rows[value.param] = index
         grid = edits.grouped.get(number)
-        columns = edits.columns.get(number, [])
-        if grid is None and not columns and all(i is None for i in index):
+        columns, factor = edits.columns.get(number, []), edits.rows.get(number)
+        if grid is None and not columns and factor is None and all(i is None for i in index):
             continue
-        fresh[value.param] = _select(tensors[value.param].detach(), index, grid, columns)
+        tensor = tensors[value.param].detach()
+        if factor is not None:
+            scale = torch.from_numpy(factor).reshape([-1] + [1] * (tensor.dim() - 1))
+            tensor = (tensor.double() * scale).to(tensor.dtype)
+        fresh[value.param] = _select(tensor, index, grid, columns)
     for position, delta in edits.bias.items():
         _add_bias(fresh, tensors, verdict, position, delta, rows)
     return fresh
@@ -122,7 +141,9 @@ def _add_bias(
     change = torch.from_numpy(delta)
     if node.inputs[2] is not None:
         name = verdict.graph.values[node.inputs[2]].param
-        full = tensors[name].detach().double() + change
+        full = tensors[name].detach().double()
+        factor = verdict.edits.rows.get(node.inputs[2])
+        full = (full if factor is None else full * torch.from_numpy(factor)) + change
         index = rows[name][0]
     else:
         param = verdict.graph.values[weight].param
@@ -172,6 +193,8 @@ def _sizes(module: nn.Module, groups: int) -> dict[str, Any]:
         return {} if module.weight is None else {"normalized_shape": tuple(module.weight.shape)}
     if isinstance(module, nn.PReLU):
         return {"num_parameters": module.weight.shape[0]}
+    if isinstance(module, nn.RNNBase):
+        return {"input_size": module.weight_ih_l0.shape[1], "hidden_size": module.weight_hh_l0.shape[1]}
     if isinstance(module, nn.Embedding):
         return {"embedding_dim": module.weight.shape[1]}
     return {}

@@ -34,11 +34,13 @@ class Box:
         cells: Atoms `(n_1, ..., n_k)`.
         slices: For each leading axis, the atom of each slice.
         strict: The same positions must go from every slice, since a later operator interleaves them.
+        whole: A slice that stays keeps all its cells.
     """
 
     cells: Array
     slices: list[Array]
     strict: bool = False
+    whole: bool = False
 
 
 @dataclass

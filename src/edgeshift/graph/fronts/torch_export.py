@@ -100,14 +100,18 @@ def _line(node: torch.fx.Node) -> str:
     return ""
 
 
+class _Number(int):
+    """The number of a value, as against a number in the user's code."""
+
+
 class _Front:
     """Walks the exported graph once; one method per family of ATen operators."""
 
     def __init__(self, model: nn.Module, program: torch.export.ExportedProgram) -> None:
         self.model = model
         self.graph = ChannelGraph()
-        self.number: dict[str, int] = {}
-        self.pieces: dict[str, list[Callable[[], int]]] = {}
+        self.number: dict[str, _Number] = {}
+        self.pieces: dict[str, list[Callable[[], _Number]]] = {}
         self.node: torch.fx.Node
         self.tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         for node in program.graph.nodes:
@@ -127,30 +131,35 @@ class _Front:
         if name is not None or literal is not None:
             tensor = self.tensors[name] if name in self.tensors else program.constants[literal or name]
             data = as_numpy(tensor)
-            self.number[node.name] = self.graph.add_value(Value(data.shape, name or literal or "", name or "", data))
+            trained = isinstance(tensor, nn.Parameter)
+            value = Value(data.shape, name or literal or "", name or "", trained, data)
+            self.number[node.name] = _Number(self.graph.add_value(value))
             return
-        value = node.meta.get("val")
-        shape = tuple(int(s) for s in value.shape) if isinstance(value, torch.Tensor) else ()
-        self.number[node.name] = self.graph.add_value(Value(shape, node.name))
-        if isinstance(value, torch.Tensor):
+        given = node.meta.get("val")
+        shape = tuple(int(s) for s in given.shape) if isinstance(given, torch.Tensor) else ()
+        self.number[node.name] = _Number(self.graph.add_value(Value(shape, node.name)))
+        if isinstance(given, torch.Tensor):
             self.graph.inputs.append(self.number[node.name])
 
-    def _of(self, argument: Any) -> int:
-        """Value number of an argument; a number becomes a literal."""
+    def _of(self, argument: Any) -> "_Number":
+        """Value number of an argument; a plain number becomes a literal."""
+        if isinstance(argument, _Number):
+            return argument
         if isinstance(argument, torch.fx.Node):
             return self.number[argument.name]
-        return self.graph.add_value(Value((), "literal", data=np.asarray(float(argument))))
+        return _Number(self.graph.add_value(Value((), "literal", data=np.asarray(float(argument)))))
 
     def _shape(self, argument: Any) -> tuple[int, ...]:
-        return self.graph.values[self._of(argument)].shape
+        """Shape of an fx node, or of the value of that number."""
+        return self.graph.values[argument if isinstance(argument, int) else self._of(argument)].shape
 
-    def _emit(self, kind: str, inputs: list[Any], shape: tuple[int, ...] | None = None, **attributes: Any) -> int:
+    def _emit(self, kind: str, inputs: list[Any], shape: tuple[int, ...] | None = None, **attributes: Any) -> "_Number":
         """Add a node; without a shape its output is this fx node's own."""
-        numbers = tuple(None if i is None else i if isinstance(i, int) else self._of(i) for i in inputs)
+        numbers = tuple(None if i is None else self._of(i) for i in inputs)
         if shape is None:
             value = self.node.meta["val"]
             shape = tuple(int(s) for s in value.shape)
-        out = self.graph.add_value(Value(shape, self.node.name))
+        out = _Number(self.graph.add_value(Value(shape, self.node.name)))
         stack = self.node.meta.get("nn_module_stack") or {}
         module = list(stack.values())[-1][0] if stack else ""
         self.graph.nodes.append(
@@ -177,7 +186,7 @@ class _Front:
             self.number[node.name] = self._emit("elementwise", [node.args[0]], fn=UNARY[op])
             return
         elif op in BINARY and node.kwargs.get("alpha", 1) == 1 and not node.kwargs.get("rounding_mode"):
-            self.number[node.name] = self._emit("elementwise", list(node.args[:2]), fn=BINARY[op])
+            self.number[node.name] = self._emit("elementwise", [self._of(a) for a in node.args[:2]], fn=BINARY[op])
             return
         elif op in UNKNOWN_ELEMENTWISE or op in BINARY:
             inputs = [a for a in node.args if isinstance(a, torch.fx.Node)]
@@ -190,13 +199,13 @@ class _Front:
         if node.name not in self.pieces:
             self._opaque(node)
 
-    def _literal(self, node: torch.fx.Node) -> int:
+    def _literal(self, node: torch.fx.Node) -> "_Number":
         """A tensor made of nothing but numbers, such as `torch.zeros(3)`."""
         shape = tuple(int(s) for s in node.meta["val"].shape)
         data = None
         if int(np.prod(shape, dtype=np.int64)) <= LITERAL_LIMIT and "rand" not in str(node.target):
             data = as_numpy(node.target(*node.args, **node.kwargs))  # type: ignore[operator]  # an OpOverload
-        return self.graph.add_value(Value(shape, node.name, data=data))
+        return _Number(self.graph.add_value(Value(shape, node.name, data=data)))
 
     def _opaque(self, node: torch.fx.Node) -> None:
         """An operator without a rule: inputs and outputs keep their channels."""
@@ -208,7 +217,7 @@ class _Front:
         outs = []
         for value in many:
             shape = tuple(int(s) for s in value.shape) if isinstance(value, torch.Tensor) else ()
-            outs.append(self.graph.add_value(Value(shape, node.name)))
+            outs.append(_Number(self.graph.add_value(Value(shape, node.name))))
         self.graph.nodes.append(
             Node("opaque", tuple(inputs), tuple(outs), {}, str(node.target), module, _line(node))
         )
@@ -230,7 +239,7 @@ class _Front:
         module = self.model.get_submodule(owner)
         return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and module.bias is None
 
-    def _conv(self, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, rank: int) -> int:
+    def _conv(self, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, rank: int) -> "_Number":
         kernel = self._shape(w)[2:]
         padded = any(k > 1 for k in kernel) if isinstance(padding, str) and padding == "same" else False
         if not isinstance(padding, str):
@@ -249,7 +258,7 @@ class _Front:
     def _op_conv3d(self, x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):  # type: ignore[no-untyped-def]
         return self._conv(x, w, bias, stride, _many(padding), dilation, groups, 3)
 
-    def _transposed(self, rank: int, x: Any, w: Any, bias: Any, padding: Any, out_padding: Any, groups: int) -> int:
+    def _transposed(self, rank: int, x: Any, w: Any, bias: Any, padding: Any, out_padding: Any, groups: int) -> "_Number":
         # Overlapping or clipped kernels reach positions unequally: a constant input is no constant output.
         kernel = self._shape(w)[2:]
         even = all(k == 1 for k in kernel) and not any(_many(padding)) and not any(_many(out_padding))
@@ -368,7 +377,7 @@ class _Front:
 
     _op_numpy_T = _op_t
 
-    def _take(self, x: Any, axis: int, index: Any, part: tuple[int, int] | None = None) -> int:
+    def _take(self, x: Any, axis: int, index: Any, part: tuple[int, int] | None = None) -> "_Number":
         shape = self._shape(x)
         axis %= len(shape)
         size = (*shape[:axis], len(index), *shape[axis + 1 :])
@@ -454,7 +463,7 @@ class _Front:
 
     # Over space, and reductions.
 
-    def _pool(self, x: Any, rank: int, keeps: str = "any") -> int:
+    def _pool(self, x: Any, rank: int, keeps: str = "any") -> "_Number":
         return self._emit("pool", [x], rank=rank, keeps=keeps)
 
     def _op_max_pool1d(self, x, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -495,7 +504,7 @@ class _Front:
     _op_upsample_linear1d = _op_upsample_bilinear2d = _op_upsample_trilinear3d = _upsample
     _op_upsample_bicubic2d = _op__upsample_bilinear2d_aa = _upsample
 
-    def _reduce(self, fn: str, x: Any, axes: Any, keepdim: bool) -> int:
+    def _reduce(self, fn: str, x: Any, axes: Any, keepdim: bool) -> "_Number":
         rank = len(self._shape(x))
         picked = tuple(range(rank)) if not axes and axes != 0 else tuple(a % rank for a in _many(axes))
         return self._emit("reduce", [x], fn=fn, axes=picked, keepdim=keepdim)
@@ -513,9 +522,116 @@ class _Front:
         return self._reduce("min", x, dim, keepdim)
 
     def _op_softmax(self, x, dim, dtype=None):  # type: ignore[no-untyped-def]
-        return self._emit("softmax", [x], axis=dim % len(self._shape(x)))
+        return self._emit("softmax", [x], axis=dim % len(self._shape(x)), sums=True)
 
-    _op_log_softmax = _op__softmax = _op__log_softmax = _op_softmax
+    _op__softmax = _op_softmax
+
+    def _op_log_softmax(self, x, dim, dtype=None):  # type: ignore[no-untyped-def]
+        return self._emit("softmax", [x], axis=dim % len(self._shape(x)), sums=False)
+
+    _op__log_softmax = _op_log_softmax
+
+    # Products of two tensors, attention, recurrence, look-ups.
+
+    def _op_matmul(self, a, b):  # type: ignore[no-untyped-def]
+        weight = self.graph.values[self._of(b)]
+        if len(weight.shape) == 2 and (weight.param or self._made_of_weights(self._of(b))):
+            return self._emit("linear", [a, b, None], w_out=1, can_bias=False)
+        if len(self._shape(a)) < 2 or len(weight.shape) < 2:
+            return None
+        return self._emit("matmul", [a, b])
+
+    _op_mm = _op_bmm = _op_matmul
+
+    def _made_of_weights(self, number: int) -> bool:
+        """Whether a value is a parameter that was only moved around."""
+        for node in reversed(self.graph.nodes):
+            if number in node.outputs:
+                moved = node.kind in ("permute", "reshape") and node.inputs[0] is not None
+                return moved and self._made_of_weights(node.inputs[0])
+        return bool(self.graph.values[number].param)
+
+    def _op_addmm(self, bias, a, b, beta=1, alpha=1):  # type: ignore[no-untyped-def]
+        if beta != 1 or alpha != 1 or len(self._shape(bias)) != 1 or not self._made_of_weights(self._of(b)):
+            return None
+        return self._emit("linear", [a, b, bias], w_out=1, can_bias=bool(self.graph.values[self._of(bias)].param))
+
+    def _op_scaled_dot_product_attention(self, q, k, v, mask=None, dropout=0.0, causal=False, scale=None, enable_gqa=False):  # type: ignore[no-untyped-def]  # noqa: E501
+        if enable_gqa or dropout or len({len(self._shape(t)) for t in (q, k, v)}) > 1:
+            return None
+        return self._emit("attention", [q, k, v, mask], scaled=scale is None)
+
+    def _op_embedding(self, weight, index, *args):  # type: ignore[no-untyped-def]
+        return self._emit("embedding", [weight, index])
+
+    def _op_glu(self, x, dim=-1):  # type: ignore[no-untyped-def]
+        shape = self._shape(x)
+        dim %= len(shape)
+        half = shape[dim] // 2
+        size = (*shape[:dim], half, *shape[dim + 1 :])
+        value = self._take(x, dim, range(half), (0, 2))
+        gate = self._emit("elementwise", [self._take(x, dim, range(half, 2 * half), (1, 2))], size, fn="sigmoid")
+        return self._emit("elementwise", [value, gate], size, fn="mul")
+
+    def _op_pixel_shuffle(self, x, factor):  # type: ignore[no-untyped-def]
+        return self._emit("pixel_shuffle", [x], factor=factor)
+
+    def _op_pixel_unshuffle(self, x, factor):  # type: ignore[no-untyped-def]
+        return self._emit("pixel_unshuffle", [x], factor=factor)
+
+    def _op_channel_shuffle(self, x, groups):  # type: ignore[no-untyped-def]
+        n, c, *rest = self._shape(x)
+        wide = self._emit("reshape", [x], (n, groups, c // groups, *rest))
+        order = (0, 2, 1, *range(3, len(rest) + 3))
+        swapped = self._emit("permute", [wide], (n, c // groups, groups, *rest), order=order)
+        return self._emit("reshape", [swapped])
+
+    def _recurrent(self, cell, x, states, weights, has_bias, layers, dropout, train, both, batch_first):  # type: ignore[no-untyped-def]
+        """One node per layer and direction; directions stand side by side."""
+        directions = 2 if both else 1
+        per = 4 if has_bias else 2
+        if len(weights) != per * layers * directions:  # a projected LSTM
+            return
+        time = tuple(self._shape(x)[:-1])
+        hidden = self._shape(states[0])[-1]
+        at = self._of(x)
+        stack = self.node.meta.get("nn_module_stack") or {}
+        inner = list(stack.values())[-1][0] if stack else ""
+        own = bool(inner) and isinstance(self.model.get_submodule(inner), nn.RNNBase)
+        made_here = own and all(isinstance(s, torch.fx.Node) and "zeros" in str(s.target) for s in states)
+        lasts: list[_Number] = []
+        for layer in range(layers):
+            sides = []
+            for side in range(directions):
+                k = per * (layer * directions + side)
+                w = [*weights[k : k + per], *([None, None] if not has_bias else [])]
+                first = [self._of(s) for s in states]
+                sides.append(self._emit("recurrent", [at, *w, *first], (*time, hidden), cell=cell, own_state=made_here))
+                lasts.append(sides[-1])
+            at = sides[0] if not both else self._emit("cat", sides, (*time, 2 * hidden), axis=len(time))
+        if len(lasts) > 1:
+            self._emit("same_width", lasts, ())
+        one = (1, *self._shape(states[0])[1:])
+
+        def final() -> "_Number":
+            parts = [self._emit("last_state", [number], one) for number in lasts]
+            return parts[0] if len(parts) == 1 else self._emit("cat", parts, self._shape(states[0]), axis=0)
+
+        self.pieces[self.node.name] = [lambda: at, *(final for _ in states)]
+
+    def _op_gru(self, x, state, weights, *rest):  # type: ignore[no-untyped-def]
+        if isinstance(weights, list | tuple):
+            self._recurrent("gru", x, [state], weights, *rest)
+
+    def _op_lstm(self, x, states, weights, *rest):  # type: ignore[no-untyped-def]
+        if isinstance(weights, list | tuple) and isinstance(states, list | tuple):
+            self._recurrent("lstm", x, states, weights, *rest)
+
+    def _op_rnn_tanh(self, x, state, weights, *rest):  # type: ignore[no-untyped-def]
+        if isinstance(weights, list | tuple):
+            self._recurrent("rnn", x, [state], weights, *rest)
+
+    _op_rnn_relu = _op_rnn_tanh
 
 
 def _many(value: Any) -> tuple[Any, ...] | str:

@@ -202,6 +202,8 @@ class Elementwise:
         name = node.attributes.get("fn")
         if name is None:
             return
+        if name == "identity" and numbers[0] in facts.shares:
+            facts.shares.add(out)
         rank = len(facts.graph.values[out].shape)
         arrays = [facts.constant(i) for i in numbers]
         if node.kind == "prelu" and arrays[1].size > 1:

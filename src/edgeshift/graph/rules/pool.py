@@ -17,7 +17,7 @@ class Pool:
     """Each channel by itself over space, or a sum over some axes.
 
     Kinds and attributes: "pool" (`rank` spatial axes, `keeps` = "any" constant or only "zero"), "reduce" (`axes`,
-    `keepdim`, `fn` = "mean", "sum", "max", "min" or "other"), "softmax" (`axis`).
+    `keepdim`, `fn` = "mean", "sum", "max", "min" or "other"), "softmax" (`axis`, `sums` = whether it sums to one).
     """
 
     card: ClassVar[Card] = Card(
@@ -71,6 +71,8 @@ class Pool:
             facts.const[out] = same if node.attributes["keeps"] == "any" else np.where(same == 0, same, np.nan)
         elif node.kind == "reduce" and node.attributes["fn"] in ("mean", "sum", "max", "min"):
             facts.const[out] = self._reduce(node, known, facts.graph.shape(x))
+        elif node.kind == "softmax" and int(node.attributes["axis"]) == known.ndim - 1 and node.attributes["sums"]:
+            facts.shares.add(out)
 
     @staticmethod
     def _reduce(node: Node, known: Array, shape: tuple[int, ...]) -> Array:
@@ -102,7 +104,8 @@ class Pool:
         """See `Rule.demand`: over channels only a sum can miss what is zero."""
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
-        if node.kind == "pool" or not facts.needed(out).any():
+        known = not np.isnan(facts.const[out]).all()  # whoever folds or keeps it counts on the numbers
+        if node.kind == "pool" or not (known or facts.needed(out).any()):
             return
         axes = [int(node.attributes["axis"])] if node.kind == "softmax" else [int(a) for a in node.attributes["axes"]]
         for axis in axes:
