@@ -6,9 +6,10 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadData, NotFinite
@@ -29,18 +30,27 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, NDAr
         BadData: If the file is missing, damaged, holds Python objects or lacks an array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves its own file open when the zip is damaged.
+        with path.open("rb") as file, archive_of(path, file) as archive:
             for name in names or ():
                 if name not in archive.files:
                     held = ", ".join(archive.files) or "none"
                     raise BadData(f"{path} must hold an array {name!r}, got {held}")
             return {name: archive[name] for name in (archive.files if names is None else names)}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, BadData):
-            raise
+    except BadData:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise BadData(f"{path} must be an npz file of plain arrays, got: {error}") from error
     except (lzma.LZMAError, zlib.error) as error:
         raise BadData(f"{path} must be a whole npz file, got a damaged one: {error}") from error
+
+
+def archive_of(path: Path, file: BinaryIO) -> NpzFile:
+    """The open archive; a lone array is none."""
+    found = np.load(file, allow_pickle=False)
+    if not isinstance(found, NpzFile):
+        raise BadData(f"{path} must be an npz file of plain arrays, got a single array")
+    return found
 
 
 def as_images(raw: NDArray[Any], what: str) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import gzip
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadData
 from edgeshift.data.arrays import as_images, as_labels, read_npz
-from edgeshift.data.place import set_folder
 from edgeshift.data.parts import stratified
+from edgeshift.data.place import set_folder
 from edgeshift.data.split import DataSet, Split
 
 CLASSES = (
@@ -97,10 +98,12 @@ class FashionMnist:
         """See `Source.open`."""
         folder = set_folder(self.folder, "fashion_mnist", HOLDS)
 
+        pair = cache(partial(read_pair, folder))
+
         def read(which: str) -> Split:
             if which == "test":
-                return read_pair(folder, "test")
-            whole = read_pair(folder, "train")
+                return pair("test")
+            whole = pair("train")
             keys = [str(i) for i in range(len(whole))]
             chosen = stratified(whole.labels, keys, self.seed, validation=10, test=0)[which]
             return Split(whole.images[chosen], whole.labels[chosen])
