@@ -60,7 +60,11 @@ def test_the_help_of_every_command_holds_an_example(command: str, capsys: pytest
         (["build", "x"], "Missing option '--data'", "edgeshift build"),
         (["build"], "Missing argument", "edgeshift build"),
         (["list", "--shelves"], "No such option: --shelves", "edgeshift list"),
-        (["build", "x", "--data", "y", "--out", "z", "--epochs", "few"], "Invalid value for '--epochs'", "edgeshift build"),
+        (
+            ["build", "x", "--data", "y", "--out", "z", "--epochs", "few"],
+            "Invalid value for '--epochs'",
+            "edgeshift build",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(
@@ -72,7 +76,9 @@ def test_bad_usage_is_one_line(
     assert err.endswith(f"; see {command} --help\n")
 
 
-def test_our_fault_saves_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_fault_saves_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(application, "app", failing(RuntimeError("no such luck")))
     code, out, err = run(capsys, "list")
     assert (code, out) == (1, "")
@@ -82,14 +88,18 @@ def test_our_fault_saves_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
     saved.unlink()
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(application, "app", failing(RuntimeError("no such luck")))
     code, _, err = run(capsys, "list", "--debug")
     assert code == 1
     assert "Traceback (most recent call last)" in err
 
 
-def test_a_broken_promise_is_our_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_promise_is_our_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(application, "app", failing(NotExact("outputs must be equal, got 0.1 apart")))
     code, _, err = run(capsys, "build", "x")
     assert code == 1
@@ -100,13 +110,17 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(application, "app", failing(OSError(errno.ENOSPC, "No space left on device")))
     code, out, err = run(capsys, "build", "x")
     assert (code, out) == (2, "")
-    assert err == "edgeshift: disk must have room, got a full disk; free some space and go on with --resume\n"
+    assert err == "edgeshift: disk must have room, got a full disk; free some space, then --resume\n"
 
 
-def test_a_folder_without_rights_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(application, "app", failing(PermissionError(errno.EACCES, "Permission denied", "/no")))
+def test_a_folder_without_rights_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        application, "app", failing(PermissionError(errno.EACCES, "Permission denied", "/no"))
+    )
     code, _, err = run(capsys, "build", "x")
-    assert (code, err) == (2, "edgeshift: /no must be readable and writable for you, got: Permission denied\n")
+    assert (code, err) == (2, "edgeshift: /no must be open to you, got: Permission denied\n")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,11 @@ def test_one_shelf_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_shelf_gets_the_near_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert listed(capsys, "setings") == (2, "", "edgeshift: no shelf named 'setings'; did you mean 'settings'?\n")
+    assert listed(capsys, "setings") == (
+        2,
+        "",
+        "edgeshift: no shelf named 'setings'; did you mean 'settings'?\n",
+    )
 
 
 def test_a_person_sees_name_and_paper(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ def test_no_levels_leave_the_choice_open() -> None:
 
 
 def test_a_level_that_is_no_number_is_named() -> None:
-    with pytest.raises(BadValue, match="--levels must be numbers such as 1,0.5,0.25, got '1,half'"):
+    with pytest.raises(BadValue, match=r"--levels must be numbers such as 1,0.5,0.25, got '1,half'"):
         levels("1,half")
 
 
@@ -48,5 +48,5 @@ def test_whole_numbers() -> None:
 
 
 def test_a_fraction_is_no_whole_number() -> None:
-    with pytest.raises(BadValue, match="--batch-sizes must be whole numbers such as 1,32, got '1.5'"):
+    with pytest.raises(BadValue, match=r"--batch-sizes must be whole numbers such as 1,32, got '1.5'"):
         whole_numbers("--batch-sizes", "1.5")

@@ -30,7 +30,10 @@ def test_a_plain_job_is_good() -> None:
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"batch_sizes": ()}, r"batch_sizes must be whole numbers from 1, got \(\)"),
         ({"batch_sizes": (0,)}, "batch_sizes must be whole numbers from 1, got"),
-        ({"weights": Path("net.pt")}, "weights must be a .safetensors file; nothing else is opened, got 'net.pt'"),
+        (
+            {"weights": Path("net.pt")},
+            "weights must be a .safetensors file; nothing else is opened, got 'net.pt'",
+        ),
     ],
 )
 def test_an_option_out_of_range_is_named(options: dict[str, Any], says: str) -> None:

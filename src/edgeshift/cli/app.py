@@ -38,9 +38,7 @@ HELP = """One model in, a portfolio of exact, smaller variants out.
 [bold]Data[/bold]  EDGESHIFT_DATA names the folder of data sets and weights that no package holds.
 """
 
-app = typer.Typer(
-    name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich"
-)
+app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich")
 app.command("build")(build)
 app.command("shrink")(shrink)
 app.command("bench")(bench)
@@ -60,7 +58,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnings; anywhere on the line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnings.")] = False,
 ) -> None:
     """See `HELP`; the options act before any command runs."""
 
@@ -99,9 +97,9 @@ def _run(words: list[str], *, debug: bool) -> int:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - closed with the process
             return DONE
         if error.errno in FULL:
-            return _fail("disk must have room, got a full disk; free some space and go on with --resume", BAD_INPUT)
+            return _fail("disk must have room, got a full disk; free some space, then --resume", BAD_INPUT)
         if isinstance(error, PermissionError):
-            return _fail(f"{error.filename} must be readable and writable for you, got: {error.strerror}", BAD_INPUT)
+            return _fail(f"{error.filename} must be open to you, got: {error.strerror}", BAD_INPUT)
         return _our_fault(error, debug=debug)
     except Exception as error:
         return _our_fault(error, debug=debug)

@@ -12,19 +12,31 @@ from edgeshift.cli.values import pairs
 
 
 def build(
-    model: Annotated[str, typer.Argument(help="Zoo or pretrained name, or package.module:factory of your own code.")],
-    data: Annotated[str, typer.Option(help="Data-set name, folder of class folders of images, or .npz file.")],
+    model: Annotated[
+        str, typer.Argument(help="Zoo or pretrained name, or package.module:factory of your own code.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="Data-set name, folder of class folders of images, or .npz file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the portfolio; new, empty, or one to --resume.")],
     weights: Annotated[Path | None, typer.Option(help="Start from this .safetensors file.")] = None,
     method: Annotated[str, typer.Option(help="How weights go; `edgeshift list method` names them.")] = "",
-    levels: Annotated[str, typer.Option(help="Kept share of the weights per variant, falling: 1,0.5,0.25.")] = "",
-    epochs: Annotated[int | None, typer.Option(help="Epochs per level; the settings' own if left out.")] = None,
-    settings: Annotated[str, typer.Option(help="Settings to start from; the data set's own if left out.")] = "",
+    levels: Annotated[
+        str, typer.Option(help="Kept share of the weights per variant, falling: 1,0.5,0.25.")
+    ] = "",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs per level; the settings' own if left out.")
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help="Settings to start from; the data set's own if left out.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal variants.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads to train with; all cores if left out.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped build left off.")] = False,
     option: Annotated[list[str] | None, typer.Option(help="Method option, key=value; repeatable.")] = None,
-    model_option: Annotated[list[str] | None, typer.Option(help="Model option, key=value; repeatable.")] = None,
+    model_option: Annotated[
+        list[str] | None, typer.Option(help="Model option, key=value; repeatable.")
+    ] = None,
     train_option: Annotated[list[str] | None, typer.Option(help="Training option such as lr=0.1.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,
 ) -> None:

@@ -24,6 +24,7 @@ def list_(
 
     from edgeshift.core.errors import UnknownName
     from edgeshift.core.registry import shelves
+
     cards: dict[str, list[Card]] = {found.noun: found.cards() for found in shelves()}
     cards["model"] = _model_cards()
     if shelf:
@@ -40,7 +41,9 @@ def list_(
 
     console = Console()
     for noun, found in cards.items():
-        table = Table("name", "says", "needs", "paper", title=noun, title_justify="left", box=None, pad_edge=False)
+        table = Table(
+            "name", "says", "needs", "paper", title=noun, title_justify="left", box=None, pad_edge=False
+        )
         for card in found:
             table.add_row(card.name, card.says, card.needs, card.paper)
         console.print(table)
@@ -53,9 +56,10 @@ def _model_cards() -> list[Card]:
     from edgeshift.models import ZOO, presets, pretrained
 
     families = {name: read_card(ROOT / ZOO.folder / f"{name}.py") for name in ZOO.names()}
-    fresh = [Card(name, families[family].says, families[family].paper) for name, (family, _) in presets().items()]
+    known = {name: families[family] for name, (family, _) in presets().items()}
+    fresh = [Card(name, family.says, family.paper) for name, family in known.items()]
     trained = [
-        Card(name, f"Trained {network.architecture}, {network.top1:.1%} on the CIFAR-10 test set.", network.source)
-        for name, network in pretrained().items()
+        Card(name, f"Trained {found.architecture}, {found.top1:.1%} on the CIFAR-10 test set.", found.source)
+        for name, found in pretrained().items()
     ]
     return fresh + trained

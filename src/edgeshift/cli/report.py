@@ -9,8 +9,12 @@ import typer
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Portfolio to report on.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file; report.html in the portfolio if left out.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print variants and front as JSON, write no HTML.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; report.html in the portfolio if left out.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print variants and front as JSON, write no HTML.")
+    ] = False,
 ) -> None:
     """Write one self-contained HTML file and print the table of variants.
 

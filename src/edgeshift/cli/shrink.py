@@ -15,7 +15,9 @@ def shrink(
     out: Annotated[Path, typer.Option(help="The smaller .safetensors file to write.")],
     input_shape: Annotated[str, typer.Option(help="Channels,height,width of one input.")] = "3,32,32",
     classes: Annotated[int, typer.Option(help="Classes of the model.")] = 10,
-    model_option: Annotated[list[str] | None, typer.Option(help="Model option, key=value; repeatable.")] = None,
+    model_option: Annotated[
+        list[str] | None, typer.Option(help="Model option, key=value; repeatable.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
     """Remove what does nothing from a sparse checkpoint; outputs stay the same, and it is proved.

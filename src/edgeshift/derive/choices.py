@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job with every choice made: what is left open is filled from the settings, what is read is fingerprinted."""
+"""A job with every choice made: gaps filled from the settings, what is read fingerprinted."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -47,11 +47,11 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     """
     settings = settings_for(job.data, asked=job.settings, trained=starts_trained(job))
     name = job.method or settings.method
-    method = checked(f"options of {name}", partial(METHODS.make, name), job.method_options)
+    method = checked(partial(METHODS.make, name), job.method_options, job.method_options)
     options = {**train_options(settings), **known_options(Training, job.train_options)}
     options.update({} if job.epochs is None else {"epochs": job.epochs})
     options.update(seed=job.seed, threads=job.threads or options.get("threads") or torch.get_num_threads())
-    training = checked("training options", lambda **given: Training(**given).check(), options)
+    training = checked(lambda **given: Training(**given).check(), options, job.train_options)
     levels = job.levels or settings.levels
     method.check(levels)
     said = {
@@ -66,16 +66,16 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     return Choices(method, levels, training, Recipe("build", 1, flat(said)))
 
 
-def checked(what: str, make: Callable[..., Made], options: Mapping[str, Any]) -> Made:
+def checked(make: Callable[..., Made], options: Mapping[str, Any], asked: Mapping[str, Any]) -> Made:
     """What `make` makes of the options; lists become tuples, as frozen dataclasses hold them.
 
     Raises:
-        BadValue: If an option is of a wrong type.
+        BadValue: If one of those the user asked for is of a wrong type.
     """
     try:
-        return make(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
+        return make(**{n: tuple(v) if isinstance(v, list) else v for n, v in options.items()})
     except TypeError as error:
-        raise BadValue(what, dict(options), f"of the right types ({error})") from error
+        raise BadValue("options", dict(asked), f"of the right types ({error})") from error
 
 
 def known_options(kind: type[Any], asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from edgeshift.core.recipe import Recipe
 from edgeshift.core.values import ModelRef
 from edgeshift.portfolio import Portfolio
 
-# Checkpoints of the training and files in the making; not part of the portfolio.
+# What a build needs to go on; not part of the portfolio.
 WORK = "work"
+LEVELS = "levels"
 MANIFEST = "portfolio.json"
 # How files in the making are called; a crash leaves them.
 PART = ".part-"
@@ -31,7 +32,7 @@ def check_out(out: Path, *, resume: bool) -> None:
     if not held or (MANIFEST in held and resume):
         return
     if MANIFEST in held:
-        raise FolderTaken(f"out must be a new or empty folder, got a build in {out}; go on with --resume or choose another")
+        raise FolderTaken(f"out must be a new or empty folder, got a build in {out}; go on with --resume")
     raise FolderTaken(f"out must be a new or empty folder, got {out} with {held[0]!r} in it; choose another")
 
 
@@ -49,7 +50,7 @@ def claim(out: Path, ref: ModelRef, data: Mapping[str, Any], recipe: Recipe, *, 
         for name in sorted({*recipe.options, *begun}):
             asked, was = recipe.options.get(name), begun.get(name)
             if asked != was:
-                raise BadValue(f"{name} of the build to resume", asked, f"{was!r} as when it began (or --out must change)")
+                raise BadValue(f"{name} of the build in {out}", asked, f"{was!r} as when it began")
     return Portfolio.create(out, ref, data, recipe.options)
 
 

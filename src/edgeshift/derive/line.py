@@ -4,25 +4,27 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgeshift.core.errors import NotExact
 from edgeshift.core.files import read_json, write_json
 from edgeshift.core.progress import Progress, Silent
 from edgeshift.core.recipe import Recipe
-from edgeshift.core.values import SPLITS, ModelRef, to_json
+from edgeshift.core.values import SPLITS, ModelRef, Proof, to_json
 from edgeshift.data import DataSet, open_set
 from edgeshift.derive.choices import choose
-from edgeshift.derive.folder import WORK, check_out, claim, scratch
+from edgeshift.derive.folder import LEVELS, WORK, check_out, claim, scratch
 from edgeshift.derive.job import Job
 from edgeshift.derive.judge import Judge
 from edgeshift.derive.remeasure import bench
 from edgeshift.formats import Template, export_onnx, make_template, sparse_bytes, weight_bytes
-from edgeshift.graph import Shrunk, channel_groups, count, shrink
+from edgeshift.graph import Shrunk, channel_groups, shrink_traced, trace
+from edgeshift.graph.channels import ChannelGraph
 from edgeshift.models import build as build_model
 from edgeshift.models import example, load_weights, pretrained, resolve
 from edgeshift.portfolio import Draft, Golden, Portfolio
@@ -32,8 +34,8 @@ from edgeshift.train import Level, Task, run_levels
 def build(job: Job, progress: Progress | None = None) -> Portfolio:
     """A portfolio: one variant for each level of sparsity, each exact, exported and measured.
 
-    Killed at any moment and called again with `resume`, it goes on, and what it leaves is what an unbroken build
-    leaves, measurements apart.
+    Killed at any moment and called again with `resume`, it goes on, and what it leaves is what an unbroken
+    build leaves, measurements apart.
 
     Args:
         job: What to build.
@@ -48,43 +50,95 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     ref = reference(job, data)
     factory = beginning(job, ref)
     choices = choose(job, ref, data)
-    sample = example(ref)
-    groups = channel_groups(factory().eval(), sample)  # a model that cannot be traced is found before it is trained
+    parent = Parent.of(factory(), ref)  # a model that cannot be traced is found before it is trained
+    groups = channel_groups(parent.model, parent.sample)
     task = Task(factory, data.split("train"), data.split("validation"), ref.mean, ref.std, groups)
     portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
     judge = Judge.of(data, ref, job.batch_sizes)
-    template: Template | None = None
+    folder = job.out / WORK / LEVELS
     with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
-        for level in run_levels(choices.method, task, choices.training, choices.levels, job.out / WORK, progress):
+        for level in run_levels(choices.method, task, choices.training, choices.levels, folder, progress):
             if name_of(level) not in {variant.name for variant in portfolio}:
-                template = template or make_template(factory().eval(), sample)
-                portfolio = keep(portfolio, level, factory(), template, judge)
+                portfolio = keep(portfolio, level, parent, judge)
             progress.say(line_about(portfolio, level))
             step()
     return measured(portfolio, job, progress)
 
 
-def keep(portfolio: Portfolio, level: Level, model: nn.Module, template: Template, judge: Judge) -> Portfolio:
+@dataclass(frozen=True)
+class Parent:
+    """The model that every variant is shrunk from; traced and exported once.
+
+    Attributes:
+        model: Holds the level in work, in eval mode.
+        graph: Its channel graph.
+        sample: Inputs it was traced with, `(2, *input_shape)`, float32.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    sample: Tensor
+
+    @staticmethod
+    def of(model: nn.Module, ref: ModelRef) -> "Parent":
+        """The parent, traced.
+
+        Raises:
+            Untraceable: Naming the module and line that torch.export cannot see through.
+        """
+        sample = example(ref)
+        return Parent(model.eval(), trace(model.eval(), (sample,)), sample)
+
+    @cached_property
+    def template(self) -> Template:
+        """The ONNX graph that variants fill with their tensors; made when first asked for."""
+        return make_template(self.model, self.sample)
+
+
+def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge) -> Portfolio:
     """The portfolio and one more variant: a level shrunk, exported, opened again, judged and measured."""
-    sample = example(portfolio.model)
-    model.load_state_dict(dict(level.state))
-    shrunk = shrink(model.eval(), sample)
-    counts = count(shrunk.model, sample)
+    parent.model.load_state_dict(dict(level.state))
+    shrunk = shrink_traced(parent.model, parent.graph, (parent.sample,))
+    size = shrunk.report.after
     with scratch(portfolio.path) as folder:
         onnx = folder / "model.onnx"
-        export_onnx(shrunk.model, sample, onnx, template)
+        export_onnx(shrunk.model, parent.sample, onnx, parent.template)
         draft = Draft(
             name=name_of(level),
             recipe=stages(portfolio, level),
             accuracy=judge.accuracy(onnx),
-            parameters=counts.parameters,
-            macs=counts.macs,
+            parameters=size.parameters,
+            macs=size.macs,
             sparsity=level.masks.sparsity,
-            widths=counts.widths,
+            widths=size.widths,
             measurements=judge.figures(onnx),
-            proof=shrunk.proof,
+            proof=proof_of(shrunk),
         )
-        return portfolio.add(draft, {"onnx": onnx, **contents(level, model, shrunk, sample)})
+        return portfolio.add(draft, {"onnx": onnx, **contents(level, parent, shrunk)})
+
+
+def contents(level: Level, parent: Parent, shrunk: Shrunk) -> dict[str, bytes]:
+    """Role -> file, for everything of a variant but its ONNX file."""
+    with torch.inference_mode():
+        answer = deepcopy(parent.model).double()(parent.sample.double())
+    return {
+        "weights": weight_bytes(shrunk.model, shrunk.plan),
+        "masked": sparse_bytes({name: tensor.numpy() for name, tensor in level.state.items()}),
+        "golden": Golden(parent.sample.numpy(), answer.numpy()).to_bytes(),
+        "log": "".join(json.dumps(dict(epoch)) + "\n" for epoch in level.curve).encode(),
+    }
+
+
+def proof_of(shrunk: Shrunk) -> Proof:
+    """The proof that shrinking was exact.
+
+    Raises:
+        NotExact: If there is none.
+    """
+    proof: Proof | None = shrunk.proof
+    if proof is None:
+        raise NotExact("a variant must be proved exact, got no proof")
+    return proof
 
 
 def measured(portfolio: Portfolio, job: Job, progress: Progress) -> Portfolio:
@@ -96,22 +150,11 @@ def measured(portfolio: Portfolio, job: Job, progress: Progress) -> Portfolio:
     return portfolio
 
 
-def contents(level: Level, model: nn.Module, shrunk: Shrunk, sample: Tensor) -> dict[str, bytes]:
-    """Role -> file, for everything of a variant but its ONNX file."""
-    masked = {name: tensor.numpy() for name, tensor in level.state.items()}
-    with torch.inference_mode():
-        answer = model.double()(sample.double())
-    return {
-        "weights": weight_bytes(shrunk.model, shrunk.plan),
-        "masked": sparse_bytes(masked),
-        "golden": Golden(sample.numpy(), answer.numpy()).to_bytes(),
-        "log": "".join(json.dumps(dict(epoch)) + "\n" for epoch in level.curve).encode(),
-    }
-
-
 def reference(job: Job, data: DataSet) -> ModelRef:
     """The model, with the scaling of its inputs: its own if it came trained, else the data set's."""
-    ref = resolve(job.model, classes=len(data.classes), input_shape=data.input_shape, options=job.model_options)
+    ref: ModelRef = resolve(
+        job.model, classes=len(data.classes), input_shape=data.input_shape, options=job.model_options
+    )
     return ref if ref.mean else replace(ref, mean=tuple(data.mean), std=tuple(data.std)).check()
 
 

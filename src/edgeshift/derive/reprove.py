@@ -45,7 +45,7 @@ class Checked:
 
 
 def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
-    """What holds of a portfolio: its files, and the exactness of each variant on inputs the build did not try.
+    """What holds of a portfolio: its files, and each variant's exactness on inputs the build did not try.
 
     Raises:
         BadPortfolio: With the first finding.
@@ -57,7 +57,7 @@ def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
         for variant in portfolio:
             try:
                 errors.append(error_of(portfolio, variant))
-            except (UnknownName, BadValue) as error:  # the user's factory is not here, or changed
+            except (UnknownName, BadValue, BadWeights) as error:  # the user's factory is not here, or changed
                 unproved.append(f"{variant.name}: {error}")
             step(note=variant.name)
     return Checked(files, len(errors), max(errors, default=0.0), tuple(unproved))
@@ -77,12 +77,14 @@ def error_of(portfolio: Portfolio, variant: Variant) -> float:
     child = load(portfolio.path_of(variant, "weights"), lambda: build_model(portfolio.model))
     error = relative_error(parent, child, [example(portfolio.model, seed=seed) for seed in INPUTS])
     if not error <= variant.proof.tolerance:
-        raise BadPortfolio(f"variant {variant.name} must compute what its parent does, got a relative error of {error:.3g}")
+        raise BadPortfolio(
+            f"variant {variant.name} must compute what its parent does, got it {error:.3g} off"
+        )
     return error
 
 
 def relative_error(one: nn.Module, other: nn.Module, inputs: list[Tensor]) -> float:
-    """Largest |difference| of two models' outputs over largest |output|, in float64; infinite if not finite."""
+    """Largest |difference| of outputs over largest |output|, in float64; infinite if not finite."""
     one, other = one.double().eval(), other.double().eval()
     largest = difference = 0.0
     with torch.inference_mode():

@@ -29,5 +29,5 @@ class Digits:
     weight_decay: float = 5e-4
     warmup_epochs: float = 1.0
     bf16: str = "off"
-    # Images this small gain nothing from a second thread, and the bytes are those of any other machine's cores.
+    # Images this small gain nothing from a second thread.
     threads: int = 1
