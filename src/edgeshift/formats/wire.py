@@ -72,6 +72,8 @@ def refuse_external_data(model: bytes | memoryview) -> None:
         BadPortfolio: If a tensor lies in another file, or the bytes are no protobuf.
     """
     data = memoryview(model).cast("B")
+    if not len(data):
+        raise BadPortfolio("ONNX file must be a model, got an empty file")
     waiting = [("model", 0, len(data), 0)]
     while waiting:
         message, start, end, depth = waiting.pop()
