@@ -6,6 +6,6 @@ operator pattern. Weights are random: nothing here says anything about accuracy.
 """
 
 from bench.networks.plant import KINDS, Planted, Site, places, plant_
-from bench.networks.shelf import Network, find, make, names
+from bench.networks.shelf import Network, find, make, make_planted, names
 
-__all__ = ["KINDS", "Network", "Planted", "Site", "find", "make", "names", "places", "plant_"]
+__all__ = ["KINDS", "Network", "Planted", "Site", "find", "make", "make_planted", "names", "places", "plant_"]

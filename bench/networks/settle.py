@@ -16,22 +16,26 @@ _AFFINE = (
 )
 
 
-def settle_(model: nn.Module, example: tuple[Tensor, ...], seed: int) -> None:
-    """Give every norm layer affine values and running statistics like a trained one, in place.
-
-    Scales are uniform in 0.5..1.5 and shifts normal with deviation 0.2. Running statistics are those of one
-    forward pass over `example`, layer after layer, each moved a little, so that no activation dies out or
-    blows up with depth.
-
-    Args:
-        model: In eval mode.
-        example: What `model` takes; more than two samples give steadier variances.
-        seed: Seeds all draws.
-    """
+def scatter_(model: nn.Module, seed: int) -> None:
+    """Give every norm layer scales uniform in 0.5..1.5 and shifts of deviation 0.2, in place."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, _AFFINE):
             _affine_(module, generator)
+
+
+def measure_(model: nn.Module, example: tuple[Tensor, ...], seed: int) -> None:
+    """Give every batch norm running statistics that suit what reaches it, in place.
+
+    They are those of one forward pass over `example`, layer after layer, each moved a little: no activation
+    dies out or blows up with depth, and none is normed perfectly either.
+
+    Args:
+        model: In eval mode.
+        example: What `model` takes; more than two samples give steadier variances.
+        seed: Seeds the moves.
+    """
+    generator = torch.Generator().manual_seed(seed)
 
     def measure(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         rows = arguments[0].transpose(0, 1).flatten(1)

@@ -2,7 +2,7 @@
 """Networks found by their file: `build`, `example`, `SITES`, and maybe `VARIANTS` and `SMALL`."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from bench.networks.plant import Site
-from bench.networks.settle import settle_
+from bench.networks.plant import KINDS, Planted, Site, plant_
+from bench.networks.settle import measure_, scatter_
 from torch import Tensor, nn
 
 from edgeshift.core.errors import UnknownName
@@ -77,8 +77,43 @@ def make(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "network", name))
         model = network.build(**chosen).eval()
-    settle_(model, network.example(_CALIBRATION), seed_for(seed, "norms", name))
+    scatter_(model, seed_for(seed, "norms", name))
+    measure_(model, network.example(_CALIBRATION), seed_for(seed, "statistics", name))
     return model, network.example(batch)
+
+
+def make_planted(
+    name: str,
+    share: float,
+    seed: int = 0,
+    batch: int = 2,
+    *,
+    small: bool = False,
+    kinds: Sequence[str] = KINDS,
+) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Planted, ...]]:
+    """A network with a share of its channels dead, its inputs, and what was planted.
+
+    The running statistics are measured again afterwards, as training would: else a network with 90 % dead
+    channels hardly depends on its input, and an error could hide.
+
+    Args:
+        name: One of `names()`.
+        share: Dead units / all units of each site, above 0 and below 1.
+        seed: Seeds weights, statistics and the choice of channels.
+        batch: Samples in the inputs.
+        small: Few layers instead of the published depth.
+        kinds: See `plant_`.
+
+    Raises:
+        UnknownName: If there is no such network.
+        BadValue: If `share` or a kind is out of range.
+        NoEffect: If nothing could be planted.
+    """
+    network = find(name)
+    model, inputs = make(name, seed, batch, small=small)
+    planted = plant_(model, network.sites, share, seed, kinds)
+    measure_(model, network.example(_CALIBRATION), seed_for(seed, "statistics", name))
+    return model, inputs, planted
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench.networks import KINDS, Network, Planted, Site, find, make, names, places, plant_
+from bench.networks import KINDS, Network, Planted, Site, find, make, make_planted, names, places, plant_
 from bench.networks.plant import Part, Place, Strip
 from torch import Tensor, nn
 
@@ -168,6 +168,23 @@ def test_its_output_depends_on_its_input(name: str) -> None:
     for out in run(model, inputs):
         # 5 %: the samples must differ by more than any tolerance a proof uses, or errors would hide
         assert float((out[0] - out[1]).abs().mean()) > 0.05 * float(out.std())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WHOLE])
+def test_its_output_depends_on_its_input_with_most_channels_dead(name: str) -> None:
+    model, inputs, planted = make_planted(name, 0.9, small=True)
+    assert sum(record.count for record in planted) > 0
+    for out in run(model, inputs):
+        assert float((out[0] - out[1]).abs().mean()) > 0.001 * float(out.std())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_measuring_again_leaves_the_planted_units_zero(name: str) -> None:
+    model, _, records = make_planted(name, 0.6, small=True, kinds=["zero", "constant"])
+    for planted in records:
+        dead = {unit for channels in planted.channels.values() for unit in channels}
+        for strip in planted.place.weights:
+            assert zero_units(model, planted.place, strip) == dead
 
 
 @pytest.mark.parametrize("name", NAMES)
