@@ -52,6 +52,13 @@ class Node:
     module: str = ""
     line: str = ""
 
+    @property
+    def spelled(self) -> int:
+        """The value whose sizes the user's code spells out: what a slice cuts, what any other operator makes."""
+        number = self.inputs[0] if self.kind == "take" else self.outputs[0]
+        assert number is not None
+        return number
+
 
 @dataclass
 class ChannelGraph:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from edgeshift.core.errors import NotExact
 from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.values import ChannelGroup, Proof
-from edgeshift.graph.analyse import Verdict, analyse, rules, tie_all
+from edgeshift.graph.analyse import analyse, rules, tie_all
 from edgeshift.graph.channels import Array, ChannelGraph
 from edgeshift.graph.fronts.torch_export import trace
 from edgeshift.graph.prove import prove
 from edgeshift.graph.report import Counts, Report
+from edgeshift.graph.spelled import settle, spelled_nodes
 from edgeshift.graph.surgery import cut
 from edgeshift.graph.tally import counts_of, report_of, untouched
 
@@ -61,10 +63,22 @@ def shrink_traced(
     model: nn.Module, graph: ChannelGraph, example: tuple[Any, ...], *, prove_it: bool = True, tolerance: float = 1e-9
 ) -> Shrunk:
     """`shrink` on a graph that was traced from this very model before; the numbers are read anew."""
-    verdict = analyse(graph)
-    small, plan = cut(model, verdict)
-    proof = prove(model, small, verdict, example, tolerance) if prove_it else None
-    return Shrunk(small, plan, report_of(verdict), proof)
+    pinned: frozenset[int] = frozenset()
+    while True:
+        verdict = analyse(graph, pinned=pinned)
+        small, plan = cut(model, verdict)
+        settled = settle(small, plan, verdict, example)
+        stuck = settled.stuck
+        if not stuck:
+            try:
+                proof = prove(model, small, verdict, settled.plan, example, tolerance) if prove_it else None
+                return Shrunk(small, settled.plan, report_of(verdict, pinned), proof)
+            except NotExact:
+                # A size that a view regroups without an error, or an attribute that means something else.
+                stuck = frozenset(node.spelled for _, node in spelled_nodes(verdict))
+                if not stuck:
+                    raise
+        pinned |= stuck
 
 
 def count(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Counts:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeshift.core.errors import NotExact
+from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.core.values import Proof
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.fronts.torch_export import evaluating
@@ -18,7 +19,14 @@ KINDS = ("random", "border", "zeros", "large")
 FLOAT32_TOLERANCE = 1e-5
 
 
-def prove(model: nn.Module, small: nn.Module, verdict: Verdict, example: tuple[Any, ...], tolerance: float) -> Proof:
+def prove(
+    model: nn.Module,
+    small: nn.Module,
+    verdict: Verdict,
+    plan: ShapePlan,
+    example: tuple[Any, ...],
+    tolerance: float,
+) -> Proof:
     """Show that the small model computes what the model does.
 
     The same cut is made on a float64 copy, so that rounding cannot hide or fake a difference; then both models
@@ -28,6 +36,7 @@ def prove(model: nn.Module, small: nn.Module, verdict: Verdict, example: tuple[A
         model: The original.
         small: The cut copy.
         verdict: What was cut.
+        plan: The small model's; its attributes go onto the float64 copy too.
         example: The traced positional arguments.
         tolerance: On the largest difference over the largest output, in float64.
 
@@ -36,6 +45,7 @@ def prove(model: nn.Module, small: nn.Module, verdict: Verdict, example: tuple[A
     """
     wide = copy_module(model).double()
     wide_small, _ = cut(wide, verdict)
+    resize_(wide_small, ShapePlan(attributes=plan.attributes), {})
     worst = worst_own = 0.0
     tried = 0
     for kind, inputs in trials(example):

@@ -58,6 +58,8 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
     labels = ties.labels[reader.x]
     if reader.axis in labels.box_axes():
         ties.pin(labels.cells)
+    for vector in ties.labels[reader.w].axes[2:]:  # taps are no channels
+        ties.pin(vector)
     columns = ties.axis(reader.x, reader.axis)
     rows = ties.weight_axis(reader.w, reader.w_out)
     if reader.bias is not None and rows is not None:
@@ -123,6 +125,8 @@ def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> 
     for g in np.unique(rows // size):
         here = rows // size == g
         used = np.flatnonzero(inputs[g])
+        if not used.size:
+            continue
         taps = picked[here][:, used].astype(np.float64).reshape(int(here.sum()), len(used), -1).sum(2)
         total[here] = np.where(taps != 0, taps * inputs[g][used], 0.0).sum(1)
     return total
@@ -167,7 +171,9 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     rows = alive.reshape(reader.groups, -1)
     used = np.concatenate([nonzero[g][rows[g]].any(0) for g in range(reader.groups)])
     uneven = known & np.isnan(constants) & used  # constant, but another constant at every position
-    demands.keep_axis(reader.x, reader.axis, uneven)
+    broken = ~np.isfinite(reader.blocks(facts.magnitude(reader.w, 2)))  # NaN or infinity times zero is NaN
+    spoilt = known & np.concatenate([broken[g][rows[g]].any(0) for g in range(reader.groups)])
+    demands.keep_axis(reader.x, reader.axis, uneven | spoilt)
     shift = used & ~np.isnan(constants) & (constants != 0)
     if not shift.any():
         return

@@ -44,7 +44,7 @@ def counts_of(verdict: Verdict) -> Counts:
     return Counts(parameters, macs // max(1, batch), widths)
 
 
-def report_of(verdict: Verdict) -> Report:
+def report_of(verdict: Verdict, pinned: frozenset[int] = frozenset()) -> Report:
     """What went, layer by layer, and what could not."""
     unread: dict[str, int] = {}
     constant: dict[str, int] = {}
@@ -67,8 +67,9 @@ def report_of(verdict: Verdict) -> Report:
         spare = ~gone & ~facts.needed_channels(out, axis)
         if spare.any():
             revived |= _spare(verdict, vector, spare)
+    places = {n.line or n.module: None for n in graph.nodes if n.attributes.get("spelled") and n.spelled in pinned}
     everyone = counts_of(untouched(graph))
-    return Report(everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named))
+    return Report(everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named), tuple(places))
 
 
 def _spare(verdict: Verdict, vector: Array, which: Array) -> set[int]:

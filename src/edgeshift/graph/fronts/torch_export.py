@@ -15,6 +15,7 @@ from torch import nn
 from edgeshift.core.errors import Untraceable
 from edgeshift.graph.channels import ChannelGraph, Node, Value
 
+PACKAGE = str(Path(__file__).resolve().parents[2])
 # A literal tensor larger than this is left unknown rather than computed.
 LITERAL_LIMIT = 1 << 22
 
@@ -50,6 +51,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def user_line(error: BaseException) -> str:
+    """The innermost "file.py:12" of user code that an error passed through."""
+    found, trail = "", error.__traceback__
+    while trail is not None:
+        file = trail.tb_frame.f_code.co_filename
+        if "/torch/" not in file and not file.startswith((PACKAGE, "<")):
+            found = f"{Path(file).name}:{trail.tb_lineno}"
+        trail = trail.tb_next
+    return found
+
+
 def trace(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:
     """The channel graph of a model in evaluation mode.
 
@@ -73,7 +85,6 @@ def _where(model: nn.Module, error: BaseException) -> str:
     """One line: which module and which line of the user's code could not be traced, and why."""
     names = {id(m): n or type(m).__name__ for n, m in model.named_modules()}
     module, line = type(model).__name__, "unknown line"
-    package = str(Path(__file__).resolve().parents[2])
     trail = error.__traceback__
     while trail is not None:
         frame = trail.tb_frame
@@ -81,7 +92,7 @@ def _where(model: nn.Module, error: BaseException) -> str:
         owner = names.get(id(frame.f_locals.get("self")))
         if owner is not None:
             module = owner
-        if "site-packages/torch/" not in file and not file.startswith((package, "<")) and owner is not None:
+        if "site-packages/torch/" not in file and not file.startswith((PACKAGE, "<")) and owner is not None:
             line = f"{Path(file).name}:{trail.tb_lineno}"
         trail = trail.tb_next
     text = str(error).strip().splitlines()
@@ -176,6 +187,8 @@ class _Front:
         name = getattr(node.target, "_schema", None)
         op = str(name.name).removeprefix("aten::") if name is not None else str(node.target)
         value = node.meta.get("val")
+        if op.startswith(("_assert", "sym_constrain")):  # checks of the tracer, not of the model
+            return
         handler = getattr(self, f"_op_{op}", None)
         if handler is not None:
             result = handler(*node.args, **node.kwargs)
@@ -359,8 +372,16 @@ class _Front:
     def _reshape(self, x, *args):  # type: ignore[no-untyped-def]
         return self._emit("reshape", [x])
 
-    _op_view = _op_reshape = _op_flatten = _op_unflatten = _op_squeeze = _op_unsqueeze = _reshape
-    _op__unsafe_view = _op_squeeze_ = _op_unsqueeze_ = _op_view_as = _reshape
+    _op_flatten = _op_squeeze = _op_unsqueeze = _op_squeeze_ = _op_unsqueeze_ = _op_view_as = _reshape
+
+    def _op_view(self, x, sizes):  # type: ignore[no-untyped-def]
+        return self._emit("reshape", [x], spelled=tuple(d for d, n in enumerate(sizes) if n != -1))
+
+    _op_reshape = _op__unsafe_view = _op_view
+
+    def _op_unflatten(self, x, dim, sizes):  # type: ignore[no-untyped-def]
+        dim %= len(self._shape(x))
+        return self._emit("reshape", [x], spelled=tuple(d + dim for d, n in enumerate(sizes) if n != -1))
 
     def _op_permute(self, x, order):  # type: ignore[no-untyped-def]
         rank = len(self._shape(x))
@@ -377,15 +398,21 @@ class _Front:
 
     _op_numpy_T = _op_t
 
-    def _take(self, x: Any, axis: int, index: Any, part: tuple[int, int] | None = None) -> "_Number":
+    def _take(
+        self, x: Any, axis: int, index: Any, part: tuple[int, int] | None = None, *, spelled: bool = False
+    ) -> "_Number":
         shape = self._shape(x)
         axis %= len(shape)
         size = (*shape[:axis], len(index), *shape[axis + 1 :])
-        return self._emit("take", [x], size, axis=axis, index=tuple(int(i) for i in index), part=part)
+        picked = tuple(int(i) for i in index)
+        return self._emit("take", [x], size, axis=axis, index=picked, part=part, spelled=(axis,) if spelled else ())
 
     def _op_slice(self, x, dim=0, start=None, end=None, step=1):  # type: ignore[no-untyped-def]
         size = self._shape(x)[dim]
-        return self._take(x, dim, range(size)[slice(start, end, step)])
+        picked = range(size)[slice(start, end, step)]
+        if len(picked) and step == 1 and size % len(picked) == 0 and picked[0] % len(picked) == 0:
+            return self._take(x, dim, picked, (picked[0] // len(picked), size // len(picked)), spelled=True)
+        return self._take(x, dim, picked)
 
     def _op_select(self, x, dim, index):  # type: ignore[no-untyped-def]
         size = self._shape(x)[dim]
@@ -407,13 +434,17 @@ class _Front:
         return out
 
     def _parts(self, x: Any, dim: int, sizes: list[int], *, adaptive: bool) -> None:
-        """Pieces of a split; equal pieces of a `chunk` shrink together."""
+        """Pieces of a split; equal pieces shrink together. Sizes of a `split` may stand in the user's code."""
         number, name = self._of(x), self.node.name
         starts = np.cumsum([0, *sizes])
-        even = adaptive and len(set(sizes)) == 1
+        even = len(set(sizes)) == 1
         self.pieces[name] = [
             lambda i=i: self._take(
-                number, dim, range(int(starts[i]), int(starts[i + 1])), (i, len(sizes)) if even else None
+                number,
+                dim,
+                range(int(starts[i]), int(starts[i + 1])),
+                (i, len(sizes)) if even else None,
+                spelled=not adaptive,
             )
             for i in range(len(sizes))
         ]
