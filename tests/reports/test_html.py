@@ -9,7 +9,7 @@ import pytest
 from edgeshift.core.errors import BadValue
 from edgeshift.portfolio import Portfolio
 from edgeshift.reports import write_html
-from edgeshift.reports.html import digest, embedded, fill, part
+from edgeshift.reports.html import digest, embedded, fill, flattened, part, plain, recipes, versus
 
 
 class Seen(HTMLParser):
@@ -111,6 +111,36 @@ def test_a_filled_value_is_not_filled_again() -> None:
 def test_every_place_of_the_template_is_filled(text: str) -> None:
     assert set(re.findall(r"\{\{\w+\}\}", part("page.html")))
     assert re.findall(r"\{\{\w+\}\}", text) == []
+
+
+def test_a_ratio_below_one_is_turned_around() -> None:
+    assert (versus(2.0, "faster", "slower"), versus(0.5, "faster", "slower")) == (
+        ", 2.00x faster",
+        ", 2.00x slower",
+    )
+
+
+def test_a_ratio_of_one_says_nothing() -> None:
+    assert (versus(1.0, "a", "b"), versus(1.004, "a", "b"), versus(None, "a", "b")) == ("", "", "")
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    assert plain(list(range(100))).endswith("18, 19, ... (100 in all)")
+
+
+def test_a_nested_record_becomes_paths() -> None:
+    assert dict(flattened({"a": {"b": 1, "c": {}}, "d": [2]})) == {"a.b": 1, "a.c": {}, "d": [2]}
+
+
+def test_only_what_differs_between_recipes_is_a_table() -> None:
+    asked = [{"name": f"v{i}", "recipe": {"train": {"lr": 0.1, "level": i}}} for i in (7, 8)]
+    text = recipes(asked)
+    assert text.count("<dt>train.lr</dt><dd>0.1</dd>") == 1
+    assert '<tr><th scope="row">v8</th><td>8</td></tr>' in text
+
+
+def test_equal_recipes_make_no_table() -> None:
+    assert "<table" not in recipes([{"name": f"v{i}", "recipe": {"lr": 0.1}} for i in (7, 8)])
 
 
 def test_equal_portfolios_write_equal_files(portfolio: Portfolio, tmp_path: Path, text: str) -> None:

@@ -208,6 +208,7 @@ def facts(portfolio: "Portfolio") -> dict[str, Any]:
         record["curve"] = []
         if "log" in variant.files:
             record["curve"] = curve_of(portfolio.read(variant, "log"), variant.name)
+    found["recipe"] = dict(portfolio.recipe)
     found["layers"] = layers(portfolio.variants)
     found["environment"] = environment(portfolio.variants)
     return found

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,8 @@ from edgeshift.reports.words import NOTHING, amount, percent, significant, times
 if TYPE_CHECKING:
     from edgeshift.portfolio import Portfolio
 
+# More values than this are shown by their beginning.
+LONG = 20
 SCRIPTS = ("draw.js", "plots.js", "page.js")
 
 
@@ -55,6 +57,7 @@ def page(found: Mapping[str, Any]) -> str:
             "model": pairs(found["model"]),
             "dataset": pairs(found["data"]),
             "environment": environment(found["environment"]),
+            "asked": pairs(dict(flattened(found["recipe"]))),
             "recipes": recipes(found["variants"]),
             "version": escape(__version__),
             "style": style,
@@ -117,18 +120,20 @@ def tile(heading: str, v: Mapping[str, Any], base: Mapping[str, Any], costs: lis
     rows = [("Test accuracy", percent(test) + change)]
     if latency is not None:
         value = amount(v["values"][latency["key"]], latency["unit"])
-        rows.append((latency["label"], value + versus(v["faster"], "faster")))
-    rows.append(("Parameters", amount(v["values"]["parameters"], "") + versus(v["smaller"], "fewer")))
-    rows.append(("MACs", amount(v["values"]["macs"], "") + versus(v["fewer_macs"], "fewer")))
+        rows.append((latency["label"], value + versus(v["faster"], "faster", "slower")))
+    rows.append(("Parameters", amount(v["values"]["parameters"], "") + versus(v["smaller"], "fewer", "more")))
+    rows.append(("MACs", amount(v["values"]["macs"], "") + versus(v["fewer_macs"], "fewer", "more")))
     body = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(t)}</dd></div>" for k, t in rows)
     return (
         f'<article class="tile"><h3>{escape(heading)}</h3><p>{escape(v["name"])}</p><dl>{body}</dl></article>'
     )
 
 
-def versus(by: float | None, word: str) -> str:
-    """`, 2.35x faster`; nothing for the reference itself."""
-    return "" if by is None or by == 1 else f", {significant(by)}x {word}"
+def versus(by: float | None, more: str, less: str) -> str:
+    """`, 2.35x faster` or `, 1.10x slower`; nothing where the difference is below half a percent."""
+    if by is None or abs(by - 1) < 0.005:
+        return ""
+    return f", {significant(by)}x {more}" if by > 1 else f", {significant(1 / by)}x {less}"
 
 
 def variants_table(found: Mapping[str, Any]) -> str:
@@ -198,11 +203,12 @@ def pairs(record: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> str:
-    """A JSON value as a reader wants it."""
+    """A JSON value as a reader wants it; a long list by its beginning and its length."""
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(plain(v) for v in value)
+        more = f", ... ({len(value)} in all)" if len(value) > LONG else ""
+        return ", ".join(plain(v) for v in value[:LONG]) + more
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -216,12 +222,32 @@ def environment(records: list[dict[str, str]]) -> str:
 
 
 def recipes(variants: list[dict[str, Any]]) -> str:
-    """What was asked of each variant's stages, as JSON; shared recipes are shown once."""
-    groups: dict[str, list[str]] = {}
-    for v in variants:
-        groups.setdefault(json.dumps(v["recipe"], indent=1, sort_keys=True), []).append(v["name"])
-    return "".join(
-        f"<details><summary>{escape(', '.join(names))}</summary>"
-        f"<pre tabindex='0'>{escape(text)}</pre></details>"
-        for text, names in groups.items()
+    """What was asked of the stages: what all variants share as a list, the rest as a table."""
+    flat = [dict(flattened(v["recipe"])) for v in variants]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    shared = {
+        key: flat[0][key] for key in keys if all(one.get(key, NOTHING) == flat[0].get(key) for one in flat)
+    }
+    differing = [key for key in keys if key not in shared]
+    text = f'<dl class="pairs">{pairs(shared)}</dl>'
+    if not differing:
+        return text
+    head = "".join(f'<th scope="col">{escape(key)}</th>' for key in differing)
+    rows = ""
+    for v, one in zip(variants, flat, strict=True):
+        cells = "".join(f"<td>{escape(plain(one.get(key, NOTHING)))}</td>" for key in differing)
+        rows += f'<tr><th scope="row">{escape(v["name"])}</th>{cells}</tr>'
+    return (
+        f'{text}<div class="scroll" tabindex="0" role="region" aria-label="Recipe of each variant">'
+        f'<table class="plain asked"><thead><tr><th scope="col">variant</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def flattened(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"train": {"lr": 1}}` -> `("train.lr", 1)`."""
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

@@ -54,7 +54,8 @@ function captions() {
   marks.push(key("chosen", "chosen"));
   byId("scatter-says").replaceChildren(html("div", {}, ...marks),
     html("div", {}, kindMark(cost.kind), `${cost.label}: ${cost.how}. Accuracy: measured on the ${choice.accuracy} split. ` +
-      "The front is that of validation accuracy, latency and memory together."));
+      "The front is that of validation accuracy, latency and memory together; the line joins those that no other variant beats " +
+      "in validation accuracy and this cost."));
   const base = referenceOf();
   byId("heat-says").replaceChildren(kindMark("measured"), "Share of the output channels of ", base.name, " that stay: 0 %",
     html("span", { class: "ramp", "aria-hidden": "true" }), "100 %. One column per layer, in forward order.");
@@ -115,7 +116,6 @@ function start() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   document.addEventListener("keydown", event => { if (event.key === "Escape") hideTip(); });
   document.addEventListener("scroll", hideTip, { passive: true });
-  window.addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details")) d.open = true; });
 }
 
 start();

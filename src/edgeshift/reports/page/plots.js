@@ -39,9 +39,15 @@ function dot(variant, x, y, r) {
   return svg("rect", { class: kind, x: x - r, y: y - r, width: 2 * r, height: 2 * r });
 }
 
-function frontLine(points) {
-  const line = points.filter(p => p.variant.front).sort((a, b) => a.x - b.x);
-  return svg("polyline", { class: "front-line", points: line.map(p => `${p.x},${p.y}`).join(" ") });
+// The part of the front that no other variant beats in validation accuracy and this cost alone.
+function bestHere(points, key) {
+  const beats = (a, b) => a.accuracy.validation >= b.accuracy.validation && a.values[key] <= b.values[key] &&
+    (a.accuracy.validation > b.accuracy.validation || a.values[key] < b.values[key]);
+  return points.filter(p => p.variant.front && !points.some(q => beats(q.variant, p.variant))).sort((a, b) => a.x - b.x);
+}
+
+function frontLine(points, key) {
+  return svg("polyline", { class: "front-line", points: bestHere(points, key).map(p => `${p.x},${p.y}`).join(" ") });
 }
 
 function thumbnail(cost) {
@@ -52,7 +58,7 @@ function thumbnail(cost) {
   const x = scaleFor(shown.map(v => v.values[cost.key]), 6, width - 6, { log: choice.log });
   const y = scaleFor(shown.map(v => v.accuracy[choice.accuracy]), height - 6, 6, { pad: 0.1 });
   const points = shown.map(v => ({ variant: v, x: x(v.values[cost.key]), y: y(v.accuracy[choice.accuracy]) }));
-  picture.append(svg("path", { class: "base", fill: "none", d: `M1 2V${height - 1}H${width - 1}` }), frontLine(points));
+  picture.append(svg("path", { class: "base", fill: "none", d: `M1 2V${height - 1}H${width - 1}` }), frontLine(points, cost.key));
   for (const p of points) picture.append(dot(p.variant, p.x, p.y, 3.2));
   return picture;
 }
@@ -63,8 +69,10 @@ function drawScatter(box, width) {
   const narrow = width < 520;
   const height = narrow ? 320 : 400;
   const edge = { left: 52, right: narrow ? 14 : 28, top: 26, bottom: 46 };
-  const x = scaleFor(shown.flatMap(v => [v.values[cost.key] - reach(v, cost.key), v.values[cost.key] + reach(v, cost.key)]),
-    edge.left, width - edge.right, { log: choice.log, count: narrow ? 4 : 7, zero: true, pad: 0.08 });
+  const ends = shown.flatMap(v => [v.values[cost.key] - reach(v, cost.key), v.values[cost.key] + reach(v, cost.key)]);
+  // From 0 unless all points would crowd into the right half.
+  const zero = Math.min(...ends) < Math.max(...ends) / 2;
+  const x = scaleFor(ends, edge.left, width - edge.right, { log: choice.log, count: narrow ? 4 : 7, zero, pad: 0.08 });
   const y = scaleFor(shown.map(v => v.accuracy[choice.accuracy]), height - edge.bottom, edge.top, { count: 6, pad: 0.12 });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": `${choice.accuracy} accuracy against ${cost.label}, ${shown.length} variants` });
@@ -81,14 +89,14 @@ function drawScatter(box, width) {
       picture.append(svg("line", { class: p.variant.front ? "whisker front" : "whisker", x1: from, x2: to, y1: p.y, y2: p.y }));
     }
   }
-  picture.append(frontLine(points));
+  picture.append(frontLine(points, cost.key));
   for (const p of points) picture.append(point(p, cost));
   const bars = points.map(p => {
     const half = reach(p.variant, cost.key);
     const at = p.variant.values[cost.key];
     return { left: x(Math.max(at - half, 1e-12)) - 2, right: x(at + half) + 2, top: p.y - 2, bottom: p.y + 2 };
   });
-  for (const l of placeNames(points, bars, width, height - edge.bottom)) {
+  for (const l of placeNames(points, bars, bestHere(points, cost.key), width, height - edge.bottom)) {
     picture.append(svg("text", { class: l.front ? "name" : "name faint", x: l.x, y: l.y, "pointer-events": "none" }, l.text));
   }
   box.replaceChildren(picture);
@@ -107,9 +115,9 @@ function point(p, cost) {
 }
 
 // Names beside their points where there is room; names of the front come first.
-function placeNames(points, bars, width, floor) {
+function placeNames(points, bars, line, width, floor) {
   const around = (p, r) => ({ left: p.x - r, right: p.x + r, top: p.y - r, bottom: p.y + r });
-  const taken = [...bars, ...points.map(p => around(p, p.variant.id === choice.variant ? 11.5 : 8)), ...alongFront(points).map(p => around(p, 1))];
+  const taken = [...bars, ...points.map(p => around(p, p.variant.id === choice.variant ? 11.5 : 8)), ...along(line).map(p => around(p, 1))];
   const free = b => b.left >= 54 && b.right <= width && b.top >= 14 && b.bottom <= floor &&
     taken.every(t => b.right < t.left || b.left > t.right || b.bottom < t.top || b.top > t.bottom);
   const placed = [];
@@ -127,9 +135,8 @@ function placeNames(points, bars, width, floor) {
   return placed;
 }
 
-// Points every few pixels along the line that joins the front.
-function alongFront(points) {
-  const line = points.filter(p => p.variant.front).sort((a, b) => a.x - b.x);
+// Points every few pixels along the line that joins points.
+function along(line) {
   return line.slice(1).flatMap((b, i) => {
     const a = line[i];
     const steps = Math.ceil(Math.hypot(b.x - a.x, b.y - a.y) / 6) || 1;
