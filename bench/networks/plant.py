@@ -223,10 +223,11 @@ def _place(model: nn.Module, modules: dict[str, nn.Module], root: str, site: Sit
         return None
     part, _, module = writers[0]
     if site.units is not None:
-        units = int(_attribute(modules[root], site.units))
+        units = _attribute(modules[root], site.units)
     else:
         units = (_axis_length(module, part, _axis(module, part, reading=False)) - part.start) // part.repeat
-    weights, shifts = [], []
+    weights: list[Strip] = []
+    shifts: list[Strip] = []
     for part, name, module in writers:
         for leaf, shift in _leaves(module, part):
             strip = _strip(name, module, part, leaf, units, reading=False)
@@ -236,7 +237,7 @@ def _place(model: nn.Module, modules: dict[str, nn.Module], root: str, site: Sit
         for leaf, shift in _leaves(module, part):
             if not shift or part.axis == 0:
                 reads.append(_strip(name, module, part, leaf, units, reading=True))
-    groups = 1 if site.even is None else int(_attribute(modules[root], site.even))
+    groups = 1 if site.even is None else _attribute(modules[root], site.even)
     padded = any(_pads(module) for _, _, module in readers)
     return Place(root, site, units, groups, tuple(weights), tuple(shifts), tuple(reads), padded)
 
@@ -308,6 +309,6 @@ def _pads(module: nn.Module) -> bool:
     return max(module.padding) > 0
 
 
-def _attribute(module: nn.Module, path: str) -> object:
+def _attribute(module: nn.Module, path: str) -> int:
     owner, _, leaf = path.rpartition(".")
-    return getattr(module.get_submodule(owner), leaf)
+    return int(getattr(module.get_submodule(owner), leaf))

@@ -18,10 +18,10 @@ VOCABULARY = 1000
 
 
 def _attention_sites(at: str) -> tuple[Site, ...]:
-    pair = {"kinds": ("zero", "unread"), "even": "heads"}
+    kinds = ("zero", "unread")
     return (
-        Site(at, writes=("query",), reads=(Part("key", axis=0),), **pair),
-        Site(at, writes=("value",), reads=("out",), **pair),
+        Site(at, writes=("query",), reads=(Part("key", axis=0),), kinds=kinds, even="heads"),
+        Site(at, writes=("value",), reads=("out",), kinds=kinds, even="heads"),
     )
 
 

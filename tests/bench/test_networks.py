@@ -178,7 +178,7 @@ def test_its_output_depends_on_its_input_with_most_channels_dead(name: str) -> N
         assert float((out[0] - out[1]).abs().mean()) > 0.001 * float(out.std())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["resnet50", "densenet121", "micro.plain_conv", "micro.depthwise"])
 def test_measuring_again_leaves_the_planted_units_zero(name: str) -> None:
     model, _, records = make_planted(name, 0.6, small=True, kinds=["zero", "constant"])
     for planted in records:
