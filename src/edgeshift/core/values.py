@@ -97,7 +97,7 @@ class ChannelGroup:
     @property
     def channels(self) -> int:
         """Number of channels in the group."""
-        return next(iter(self.rows.values())).shape[0]
+        return int(next(iter(self.rows.values())).shape[0])
 
     def check(self) -> "ChannelGroup":
         """Self, or BadValue."""
