@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,7 +32,12 @@ PARAMETERS = {
     "cifar10_simpnet_300k": 300_964,
     "cifar10_simpnet_600k": 601_021,
     "cifar10_squeezenet_bn": 733_226,
+    "imagenet_mobilenetv2_1.0_224_uint8": 3_489_097,
+    "speechcommands12_dscnn": 23_756,
+    "streaming_wakeword_ds1d": 46_875,
+    "vww96_mobilenetv1_025": 216_322,
 }
+ON_CIFAR = [name for name in NAMES if name.startswith("cifar10_")]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +83,22 @@ def test_it_gets_so_many_of_the_first_1000_test_images_right(name: str, count: i
 
 @needs_data
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_CIFAR)
 def test_it_reaches_its_documented_accuracy(name: str, cifar10: DataSet) -> None:
     # One image in 10,000 may fall the other way on another machine's rounding.
     assert abs(right(name, cifar10, 10_000) - 10_000 * models.pretrained()[name].top1) <= 1.5
+
+
+@needs_data
+def test_the_wake_word_detector_gets_41_of_its_45_samples_right() -> None:
+    name = "streaming_wakeword_ds1d"
+    model = models.build(models.resolve(name)).eval()
+    models.load_weights(model, name)
+    with np.load(models.pretrained_path(name).with_name("streaming_wakeword_samples.npz")) as held:
+        bands = torch.from_numpy(held["specs"].transpose(0, 2, 1)[..., None].copy())
+        labels = torch.from_numpy(held["labels"].astype(np.int64))
+    with torch.inference_mode():
+        assert int((model(bands).argmax(1) == labels).sum()) == 41
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])

@@ -61,6 +61,18 @@ def test_half_precision_is_widened(tmp_path: Path) -> None:
     assert torch.equal(model[0].weight, values["0.weight"].float())
 
 
+def test_quantised_weights_become_floats(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    values = {
+        "weight_q": torch.tensor([[0, 255], [128, 130]], dtype=torch.uint8),
+        "weight_zero": torch.tensor([128], dtype=torch.int32),
+        "weight_scale": torch.tensor([0.5]),
+        "bias": torch.zeros(2),
+    }
+    load_weights(model, file(tmp_path, values))
+    assert model.weight.tolist() == [[-64.0, 63.5], [0.0, 1.0]]
+
+
 def test_a_shared_parameter_needs_one_of_its_names(tmp_path: Path) -> None:
     model = Tied()
     load_weights(model, file(tmp_path, {"second.weight": torch.eye(3)}))

@@ -6,7 +6,7 @@ The files are not part of EdgeShift; they lie in the folder `weights` of the fol
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ class Pretrained:
     Attributes:
         architecture: File name in the zoo.
         options: Fields of the architecture.
-        mean: Per channel, subtracted from pixels in 0..1.
+        mean: Per channel, subtracted from pixels in 0..1; empty where the inputs are no pixels.
         std: Per channel, divides after `mean`.
-        top1: Share of the CIFAR-10 test set it gets right, 0..1, as documented beside the file.
+        top1: Share it gets right, 0..1, as documented beside the file.
         source: Repository and commit the weights come from.
         licence: Licence of the weights; "none stated" where their repository has no licence file.
         classes: Number of classes.
         input_shape: `(channels, height, width)`.
+        benchmark: What `top1` was counted on.
     """
 
     architecture: str
@@ -40,7 +41,8 @@ class Pretrained:
     source: str
     licence: str
     classes: int = 10
-    input_shape: tuple[int, ...] = field(default=CIFAR_SHAPE)
+    input_shape: tuple[int, ...] = CIFAR_SHAPE
+    benchmark: str = "the CIFAR-10 test set"
 
 
 def cifar_resnets() -> dict[str, Pretrained]:
@@ -127,24 +129,60 @@ def densenets() -> dict[str, Pretrained]:
     }
 
 
+def tiny_networks() -> dict[str, Pretrained]:
+    """The four tasks of MLPerf Tiny that classify."""
+    source, licence = "mlcommons/tiny @ 1afd2c98", "Apache-2.0"
+    # It takes pixels in 0..255 as they are.
+    grey_level = (1 / 255, 1 / 255, 1 / 255)
+    zero, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return {
+        "cifar10_mlperftiny_resnet8": Pretrained("resnet8", {}, zero, grey_level, 0.8721, source, licence),
+        "speechcommands12_dscnn": Pretrained(
+            "dscnn", {}, (), (), 0.915, source, licence, 12, (1, 49, 10), "the 1,000 official keyword items"
+        ),
+        "vww96_mobilenetv1_025": Pretrained(
+            "mobilenetv1",
+            {"width": 0.25},
+            zero,
+            one,
+            0.86,
+            source,
+            licence,
+            classes=2,
+            input_shape=(3, 96, 96),
+            benchmark="visual wake words, as published",
+        ),
+        "streaming_wakeword_ds1d": Pretrained(
+            "ds1d", {}, (), (), 41 / 45, source, licence, 3, (40, 30, 1), "its 45 calibration samples"
+        ),
+    }
+
+
+def imagenet_mobilenet() -> Pretrained:
+    """MobileNetV2 with 8-bit weights; its input is `(pixel - 128) / 128`."""
+    return Pretrained(
+        architecture="mobilenetv2_folded",
+        options={},
+        mean=(128 / 255, 128 / 255, 128 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        top1=0.71,
+        source="google-coral/test_data @ 104342d2",
+        licence="Apache-2.0",
+        classes=1001,
+        input_shape=(3, 224, 224),
+        benchmark="ImageNet, as published",
+    )
+
+
 def pretrained() -> dict[str, Pretrained]:
     """Every pretrained network by name; the file of each is called like it."""
-    resnet8 = Pretrained(
-        architecture="resnet8",
-        options={},
-        # It takes pixels in 0..255 as they are.
-        mean=(0.0, 0.0, 0.0),
-        std=(1 / 255, 1 / 255, 1 / 255),
-        top1=0.8721,
-        source="mlcommons/tiny @ 1afd2c98",
-        licence="Apache-2.0",
-    )
     return {
         **cifar_resnets(),
         **distiller_resnets(),
         **caffe_networks(),
         **densenets(),
-        "cifar10_mlperftiny_resnet8": resnet8,
+        **tiny_networks(),
+        "imagenet_mobilenetv2_1.0_224_uint8": imagenet_mobilenet(),
     }
 
 

@@ -24,9 +24,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadWeights(f"weights must be a safetensors file, got {path}, which does not exist")
     try:
-        return load_file(path)
+        return dequantised(load_file(path))
     except SafetensorError as error:
         raise BadWeights(f"weights must be a safetensors file, got {path}: {error}") from error
+
+
+def dequantised(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Quantised weights as floats: `x_q`, `x_zero` and `x_scale` become `x = (x_q - x_zero) * x_scale`.
+
+    Args:
+        tensors: All tensors of a file. `x_zero` and `x_scale` hold one number, or one for each of axis 0.
+    """
+    found = dict(tensors)
+    for name in tensors:
+        start = name.removesuffix("_q")
+        if start != name and f"{start}_zero" in tensors and f"{start}_scale" in tensors:
+            values = found.pop(name)
+            ones = [1] * (values.dim() - 1)
+            zero = found.pop(f"{start}_zero").reshape(-1, *ones)
+            scale = found.pop(f"{start}_scale").reshape(-1, *ones)
+            found[start] = (values.to(torch.int32) - zero.to(torch.int32)).float() * scale
+    return found
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
