@@ -20,15 +20,18 @@ class ShapePlan:
     Attributes:
         shapes: Parameter or buffer name -> its shape after shrinking; only those that changed or came new.
         attributes: Module name -> attribute -> JSON value, such as `{"conv1": {"out_channels": 12}}`.
+        stand_ins: Modules replaced by one of `core.stand_ins`, since torch's own cannot hold the sizes.
     """
 
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stand_ins: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON types, with the format version."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
-        return {"format": FORMAT, "shapes": shapes, "attributes": {m: dict(a) for m, a in self.attributes.items()}}
+        attributes = {name: dict(values) for name, values in self.attributes.items()}
+        return {"format": FORMAT, "shapes": shapes, "attributes": attributes, "stand_ins": list(self.stand_ins)}
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> "ShapePlan":
@@ -40,9 +43,23 @@ class ShapePlan:
         try:
             if raw.get("format") != FORMAT:
                 raise BadValue("format of the shape plan", raw.get("format"), str(FORMAT))
-            return ShapePlan({n: tuple(s) for n, s in raw["shapes"].items()}, dict(raw["attributes"]))
+            shapes = {n: tuple(s) for n, s in raw["shapes"].items()}
+            return ShapePlan(shapes, dict(raw["attributes"]), tuple(raw["stand_ins"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise BadValue("shape plan", str(error), "a record with shapes and attributes") from error
+
+
+def prepare_(model: "nn.Module", plan: ShapePlan) -> None:
+    """Put the plan's stand-ins in place, so that the model has the names of all tensors.
+
+    Raises:
+        BadWeights: If a module is not there, or is none that can be replaced.
+    """
+    if plan.stand_ins:
+        from edgeshift.core.stand_ins import stand_in_
+
+        for name in plan.stand_ins:
+            stand_in_(model, name)
 
 
 def resize_(model: "nn.Module", plan: ShapePlan, tensors: Mapping[str, "Tensor"]) -> "nn.Module":
@@ -61,6 +78,7 @@ def resize_(model: "nn.Module", plan: ShapePlan, tensors: Mapping[str, "Tensor"]
     """
     from torch import nn
 
+    prepare_(model, plan)
     for name, attributes in plan.attributes.items():
         try:
             module = model.get_submodule(name)

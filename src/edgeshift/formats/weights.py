@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgeshift.core.errors import BadValue, BadWeights, NotFinite
 from edgeshift.core.files import write_bytes
-from edgeshift.core.shape_plan import ShapePlan, resize_
+from edgeshift.core.shape_plan import ShapePlan, prepare_, resize_
 from edgeshift.formats.tensors import content, facts_metadata, facts_of, header
 
 FORMAT = 1
@@ -123,6 +123,7 @@ def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadWeights(f"{path.name} must be a safetensors file, got: {error}") from error
     model = factory().eval()
+    prepare_(model, plan)
     check_fit(model, plan, tensors, tied)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, tensor in tensors.items():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeshift.core.errors import NotExact
 from edgeshift.core.shape_plan import ShapePlan
+from edgeshift.core.stand_ins import can_open
 from edgeshift.core.values import ChannelGroup, Proof
 from edgeshift.graph.analyse import analyse, rules, tie_all
 from edgeshift.graph.channels import Array, ChannelGraph
@@ -16,7 +17,7 @@ from edgeshift.graph.fronts.torch_export import trace
 from edgeshift.graph.prove import prove
 from edgeshift.graph.report import Counts, Report
 from edgeshift.graph.spelled import settle, spelled_nodes
-from edgeshift.graph.surgery import cut
+from edgeshift.graph.surgery import cut, fit_attention, opened
 from edgeshift.graph.tally import counts_of, report_of, untouched
 
 
@@ -55,23 +56,50 @@ def shrink(
         NotExact: If the two models differ; names the first layer that does.
     """
     inputs = example if isinstance(example, tuple) else (example,)
-    graph = trace(model, inputs)
-    return shrink_traced(model, graph, inputs, prove_it=prove_it, tolerance=tolerance)
+    names = [n for n, m in model.named_modules() if can_open(m)]
+    whole = opened(model, names) if names else model
+    while True:
+        graph = trace(whole, inputs)
+        if names:  # open only the attention modules in which something goes
+            changed = list(fit_attention(analyse(graph), names))
+            if changed != names:
+                names = changed
+                whole = opened(model, names) if names else model
+                continue
+        return shrink_traced(model, graph, inputs, whole=whole, prove_it=prove_it, tolerance=tolerance)
 
 
 def shrink_traced(
-    model: nn.Module, graph: ChannelGraph, example: tuple[Any, ...], *, prove_it: bool = True, tolerance: float = 1e-9
+    model: nn.Module,
+    graph: ChannelGraph,
+    example: tuple[Any, ...],
+    *,
+    whole: nn.Module | None = None,
+    prove_it: bool = True,
+    tolerance: float = 1e-9,
 ) -> Shrunk:
-    """`shrink` on a graph that was traced from this very model before; the numbers are read anew."""
+    """`shrink` on a graph that is there already.
+
+    Args:
+        model: What the result must equal.
+        graph: Traced from `whole`; shares its numbers.
+        example: The traced arguments.
+        whole: The model, or its copy with opened attention; None is the model.
+        prove_it: See `shrink`.
+        tolerance: See `shrink`.
+    """
+    whole = model if whole is None else whole
     pinned: frozenset[int] = frozenset()
     while True:
         verdict = analyse(graph, pinned=pinned)
-        small, plan = cut(model, verdict)
+        small, plan = cut(whole, verdict)
         settled = settle(small, plan, verdict, example)
         stuck = settled.stuck
         if not stuck:
             try:
-                proof = prove(model, small, verdict, settled.plan, example, tolerance) if prove_it else None
+                proof = None
+                if prove_it:
+                    proof = prove(model, whole, small, verdict, settled.plan, example, tolerance)
                 return Shrunk(small, settled.plan, report_of(verdict, pinned), proof)
             except NotExact:
                 # A size that a view regroups without an error, or an attribute that means something else.

@@ -39,7 +39,7 @@ class Reader:
     def blocks(self, matrix: Array) -> Array:
         """A matrix over the weight's two channel axes as `(groups, out / groups, in / groups)`."""
         if self.w_out == 0:
-            return matrix.reshape(self.groups, -1, matrix.shape[1])
+            return matrix.reshape(self.groups, matrix.shape[0] // self.groups, matrix.shape[1])
         return matrix.T.reshape(1, matrix.shape[1], matrix.shape[0])
 
     def nonzero(self, facts: Facts) -> Array | None:
@@ -82,6 +82,13 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
             ties.pin(columns)
             if not ties.graph.values[reader.w].param:
                 ties.pin(rows)
+        others = ties.columns.setdefault(reader.w, [])
+        others.append(columns)
+        if any(c is None or len(c) != len(others[0] if others[0] is not None else c) for c in others):
+            for other in others:
+                ties.pin(other)
+        elif columns is not None and others[0] is not None:
+            ties.union(others[0], columns)  # a weight that is used again has one set of columns
         if columns is not None:
             ties.add_box(columns.reshape(reader.groups, -1), [slices])
         if rows is not None:
@@ -178,7 +185,8 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     if not shift.any():
         return
     movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)
-    if reader.even and reader.can_bias and not shared:
+    lone = reader.bias is None or not is_shared(reader.bias, demands.ties)
+    if reader.even and reader.can_bias and not shared and lone:
         return
     if movable:
         which = np.flatnonzero(shift)

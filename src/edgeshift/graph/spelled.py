@@ -7,7 +7,7 @@ fails, the attribute that was read there and holds the old size gets the new one
 reported and its channels stay.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
     while True:
         reads, error = _watch(small, {node.module for _, node in suspects}, example)
         if error is None:
-            return Settled(ShapePlan(plan.shapes, attributes), adjusted=bool(adjusted))
+            return Settled(replace(plan, attributes=attributes), adjusted=bool(adjusted))
         guilty = _guilty(suspects, verdict, user_line(error))
         fresh = {c for node in guilty for c in _candidates(small, node, verdict, reads.get(node.module, set()))}
         fresh = {c for c in fresh if c[:2] not in adjusted}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeshift.core.shape_plan import ShapePlan
+from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
 
@@ -38,6 +39,9 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             owner, _, leaf = name.rpartition(".")
             small.get_submodule(owner).register_parameter(leaf, nn.Parameter(tensor))
     attributes = _attributes(model, small, verdict)
+    stand_ins = [n for n, m in model.named_modules() if isinstance(m, OpenAttention)]
+    for name, widths in fit_attention(verdict, stand_ins).items():
+        attributes.setdefault(name, {}).update(widths)
     for module_name, values in attributes.items():
         module = small.get_submodule(module_name)
         for key, value in values.items():
@@ -46,7 +50,28 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
         n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape
     }
     listed = {m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()}
-    return small, ShapePlan(shapes, listed)
+    return small, ShapePlan(shapes, listed, tuple(stand_ins))
+
+
+def opened(model: nn.Module, names: list[str]) -> nn.Module:
+    """A copy that shares all parameters but those of the attention modules it opens; see `OpenAttention`."""
+    copy = copy_module(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
+    for name in names:
+        stand_in_(copy, name)
+    return copy
+
+
+def fit_attention(verdict: Verdict, names: list[str]) -> dict[str, dict[str, int]]:
+    """Heads and widths of every opened attention module after the cut, and only those that change."""
+    found = {}
+    for name in names:
+        inside = [n for n in verdict.graph.nodes if n.module == name and n.kind == "reshape"]
+        heads = [n.outputs[0] for n in inside if n.attributes.get("spelled")][:3]  # queries, keys, values
+        q, _, v = (verdict.size(number)[-2:] for number in heads)
+        old = verdict.graph.shape(heads[0])[-2:]
+        if (*q, v[1]) != (*old, old[1]):
+            found[name] = {"num_heads": q[0], "qk_width": q[1], "v_width": v[1]}
+    return found
 
 
 def copy_module(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
@@ -153,7 +178,8 @@ def _add_bias(
         index = rows[param][axis]
     if index is not None:
         full = full[torch.from_numpy(index)]
-    fresh[name] = full.to(tensors[verdict.graph.values[weight].param].dtype)
+    like = verdict.graph.values[weight].param or name  # a weight made of other parameters has no tensor of its own
+    fresh[name] = full.to(tensors[like].dtype)
 
 
 def _attributes(model: nn.Module, small: nn.Module, verdict: Verdict) -> dict[str, dict[str, Any]]:

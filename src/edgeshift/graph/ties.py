@@ -53,6 +53,7 @@ class Ties:
         parents: Union-find forest over atoms.
         pinned: Atoms that may never go.
         uses: Value number -> how many inputs of nodes it is.
+        columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
     """
 
     graph: ChannelGraph
@@ -62,7 +63,7 @@ class Ties:
     used: int = 0
     pinned: list[Array] = field(default_factory=list)
     uses: dict[int, int] = field(default_factory=dict)
-
+    columns: dict[int, list[Array | None]] = field(default_factory=dict)
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             for number in node.inputs:
@@ -109,6 +110,9 @@ class Ties:
     def pin_value(self, number: int | None) -> None:
         """Never change a size of this tensor."""
         if number is not None:
+            if self.graph.values[number].param:  # it may be met again where it would shrink
+                for axis in range(len(self.labels[number].axes)):
+                    self.param_axis(number, axis)
             for vector in self.labels[number].axes:
                 self.pin(vector)
             self.pin(self.labels[number].cells)

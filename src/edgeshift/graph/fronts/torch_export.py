@@ -124,7 +124,12 @@ class _Front:
         self.number: dict[str, _Number] = {}
         self.pieces: dict[str, list[Callable[[], _Number]]] = {}
         self.node: torch.fx.Node
-        self.tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self.tensors = {
+            **dict(model.named_parameters(remove_duplicate=False)),
+            **dict(model.named_buffers(remove_duplicate=False)),
+        }
+        self.first = {id(t): n for n, t in reversed(self.tensors.items())}  # a shared tensor has several names
+        self.params: dict[str, _Number] = {}
         for node in program.graph.nodes:
             self.node = node
             if node.op == "placeholder":
@@ -141,10 +146,16 @@ class _Front:
         literal = signature.inputs_to_lifted_tensor_constants.get(node.name)
         if name is not None or literal is not None:
             tensor = self.tensors[name] if name in self.tensors else program.constants[literal or name]
+            name = self.first.get(id(tensor), name)
+            if name in self.params:
+                self.number[node.name] = self.params[name]
+                return
             data = as_numpy(tensor)
             trained = isinstance(tensor, nn.Parameter)
             value = Value(data.shape, name or literal or "", name or "", trained, data)
             self.number[node.name] = _Number(self.graph.add_value(value))
+            if name is not None:
+                self.params[name] = self.number[node.name]
             return
         given = node.meta.get("val")
         shape = tuple(int(s) for s in given.shape) if isinstance(given, torch.Tensor) else ()
@@ -250,7 +261,9 @@ class _Front:
         if leaf != "weight":
             return False
         module = self.model.get_submodule(owner)
-        return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and module.bias is None
+        stack = self.node.meta.get("nn_module_stack") or {}
+        inner = list(stack.values())[-1][0] if stack else ""  # others may take its weight, but not its bias
+        return inner == owner and isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and module.bias is None
 
     def _conv(self, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, rank: int) -> "_Number":
         kernel = self._shape(w)[2:]
@@ -341,6 +354,15 @@ class _Front:
         return self._emit("elementwise", [x], fn="elu", options=options)
 
     _op_elu_ = _op_elu
+
+    def _op_celu(self, x, alpha=1.0):  # type: ignore[no-untyped-def]
+        return self._op_elu(x, alpha, 1.0, 1 / alpha)
+
+    def _op_selu(self, x):  # type: ignore[no-untyped-def]
+        # The two constants of Klambauer et al., NeurIPS 2017 (arXiv 1706.02515), as torch writes them.
+        return self._op_elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
+    _op_celu_, _op_selu_ = _op_celu, _op_selu
 
     def _op_softplus(self, x, beta=1.0, threshold=20.0):  # type: ignore[no-untyped-def]
         return self._emit("elementwise", [x], fn="softplus", options={"beta": beta, "threshold": threshold})

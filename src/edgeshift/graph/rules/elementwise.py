@@ -49,7 +49,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "erf": _erf,
     "exp": np.exp,
     "gelu": _gelu,
-    "hardsigmoid": lambda x: _clip(x / 6 + 0.5, 0, 1),
+    "hardsigmoid": lambda x, alpha=1 / 6, beta=0.5: _clip(x * alpha + beta, 0, 1),
     "hardswish": lambda x: x * _clip(x / 6 + 0.5, 0, 1),
     "identity": lambda x: x,
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),

@@ -17,8 +17,8 @@ class Layout:
     """Entries move, none changes.
 
     Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "take" (`axis`, `index` = picked
-    positions, `part` = (number, count) where the axis is cut into equal parts), "cat" (`axis`), "pad" (`before`,
-    `after` per axis, `value`), "expand" (none).
+    positions, `part` = (number, count) where the axis is cut into equal parts, `free` = whoever picks may be told other
+    positions), "cat" (`axis`), "pad" (`before`, `after` per axis, `value`), "expand" (none).
     """
 
     card: ClassVar[Card] = Card(
@@ -67,6 +67,8 @@ class Layout:
             return Labels(list(labels.axes), labels.cells)
         part = node.attributes.get("part")
         vector = labels.axes[axis]
+        if labels.cells is None and vector is not None and node.attributes.get("free"):
+            return ties.take(labels, axis, index)
         if labels.cells is None and vector is not None and part is not None and size % part[1] == 0 and part[1] < size:
             # The same number must stay in every part, and no part may vanish.
             slices = ties.fresh(part[1])

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut an ONNX model to the verdict: initialisers, attributes, and the sizes it spells out. No torch."""
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edgeshift.graph.analyse import Verdict
+from edgeshift.graph.channels import Array
+from edgeshift.graph.fronts.onnx import OnnxTrace
+from edgeshift.graph.onnx_model import FLOATS, array_of, captured, fresh_name, tensor_of
+from edgeshift.graph.onnx_sizes import Literal, Spelled
+
+
+def cut_onnx(trace: OnnxTrace, verdict: Verdict, spelled: Spelled, model: ModelProto | None = None) -> ModelProto:
+    """A smaller copy of the model.
+
+    Args:
+        trace: The analysed model.
+        verdict: Who stays.
+        spelled: What the file's sizes must be; has no misfits.
+        model: The same operators with the same names in another float type; default is the traced model.
+
+    Returns:
+        A model without unused initialisers; its interface is the original's.
+    """
+    return _Cut(trace, verdict, spelled, trace.settled.model if model is None else model).result
+
+
+class _Cut:
+    """One copy of the model, changed step by step."""
+
+    def __init__(self, trace: OnnxTrace, verdict: Verdict, spelled: Spelled, model: ModelProto) -> None:
+        self.trace, self.verdict = trace, verdict
+        self.result = ModelProto()
+        self.result.CopyFrom(model)
+        self.nodes: list[NodeProto] = list(self.result.graph.node)
+        self.tensors = {t.name: t for t in self.result.graph.initializer}
+        self.taken = {*self.tensors, *(i.name for i in model.graph.input)}
+        self.taken |= {o for n in self.nodes for o in n.output}
+        self.before: dict[int, list[NodeProto]] = {}
+        self.after: dict[int, list[NodeProto]] = {}
+        self._parameters()
+        for position, delta in verdict.edits.bias.items():
+            self._bias(position, delta)
+        for position, changes in verdict.edits.attributes.items():
+            self._attributes(position, changes)
+        for literal in spelled.literals:
+            self._literal(literal)
+        self._finish()
+
+    def _parameters(self) -> None:
+        """Every parameter that changes."""
+        edits = self.verdict.edits
+        for number, value in enumerate(self.trace.graph.values):
+            if not value.param:
+                continue
+            index = [np.flatnonzero(self.verdict.kept(number, axis)) for axis in range(len(value.shape))]
+            whole = all(len(i) == n for i, n in zip(index, value.shape, strict=True))
+            grid, columns = edits.grouped.get(number), edits.columns.get(number, [])
+            factor = edits.rows.get(number)
+            if whole and grid is None and not columns and factor is None:
+                continue
+            stored = self.tensors[value.param]
+            array = array_of(stored)
+            if factor is not None:
+                array = array * factor.reshape([-1] + [1] * (array.ndim - 1))
+            for axis, carrier, gone, factors in columns:
+                array = _move_columns(array, axis, carrier, gone, factors)
+            self._store(value.param, _select(array, index, grid), stored.data_type)
+
+    def _store(self, name: str, array: Array, kind: int) -> None:
+        self.tensors[name] = tensor_of(array, name, kind)
+
+    def _bias(self, position: int, delta: Array) -> None:
+        """Add what gone constants gave to a layer's bias; give it one if it had none."""
+        node = self.trace.graph.nodes[position]
+        _, weight, bias = node.inputs
+        assert weight is not None
+        owner = self.nodes[self.trace.owner[position]]
+        stays = self.verdict.kept(node.outputs[0], self._channel_axis(position))
+        change = delta[stays]
+        if bias is not None:
+            name = self.trace.graph.values[bias].param
+            stored = self.tensors[name]
+            self._store(name, array_of(stored).astype(np.float64) + change, stored.data_type)
+            return
+        stem = self.trace.graph.values[weight].param or owner.output[0]
+        name = fresh_name(f"{stem.removesuffix('.weight')}.bias", self.taken)
+        self._store(name, change, self._float_kind(owner))
+        if owner.op_type != "MatMul":
+            kept = list(owner.input)[:2]
+            del owner.input[:]
+            owner.input.extend([*kept, name])
+            return
+        inner = fresh_name(f"{owner.output[0]}_product", self.taken)
+        add = helper.make_node("Add", [inner, name], [owner.output[0]], fresh_name(f"{owner.name}_bias", self.taken))
+        owner.output[0] = inner
+        self.after.setdefault(self.trace.owner[position], []).append(add)
+
+    def _channel_axis(self, position: int) -> int:
+        node = self.trace.graph.nodes[position]
+        last = len(self.trace.graph.shape(node.outputs[0])) - 1
+        return last - int(node.attributes["rank"]) if node.kind == "conv" else last
+
+    def _float_kind(self, owner: NodeProto) -> int:
+        """Element type of an operator's weight: that of its stored inputs, else of the first float tensor."""
+        for name in (*owner.input, *self.tensors):
+            if name in self.tensors and self.tensors[name].data_type in FLOATS:
+                return int(self.tensors[name].data_type)
+        return int(TensorProto.FLOAT)
+
+    def _attributes(self, position: int, changes: dict[str, object]) -> None:
+        """New group counts."""
+        owner = self.nodes[self.trace.owner[position]]
+        for key, value in changes.items():
+            name = "group" if key == "groups" else key
+            kept = [a for a in owner.attribute if a.name != name]
+            del owner.attribute[:]
+            owner.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    def _literal(self, literal: Literal) -> None:
+        """Other numbers in one input of an operator."""
+        node = self.nodes[literal.node]
+        if node.op_type == "Split":
+            kept = [a for a in node.attribute if a.name not in ("split", "num_outputs")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            if literal.slot < 0:
+                node.attribute.append(helper.make_attribute("split", [int(n) for n in literal.numbers]))
+                return
+        while len(node.input) <= literal.slot:
+            node.input.append("")
+        old = node.input[literal.slot]
+        stored = literal.now is None or old in self.tensors or old in self.trace.trial.fixed
+        if stored:
+            node.input[literal.slot] = self._constant(f"{node.output[0]}_sizes", literal.numbers)
+            return
+        assert literal.now is not None
+        differs = literal.numbers != literal.now
+        grows = differs & (literal.now > 0) & literal.scales
+        if grows.any():
+            up = np.where(grows, literal.numbers, 1)
+            down = np.where(grows, literal.now, 1)
+            old = self._insert(literal.node, "Mul", [old, self._constant(f"{old}_up", up)])
+            old = self._insert(literal.node, "Div", [old, self._constant(f"{old}_down", down)])
+        fixed = differs & ~grows
+        if fixed.any():
+            where, numbers = self._constant(f"{old}_where", fixed), self._constant(f"{old}_numbers", literal.numbers)
+            old = self._insert(literal.node, "Where", [where, numbers, old])
+        node.input[literal.slot] = old
+
+    def _constant(self, wish: str, array: Array) -> str:
+        name = fresh_name(wish, self.taken)
+        self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        return name
+
+    def _insert(self, index: int, op: str, inputs: list[str]) -> str:
+        """A new operator right before another one; its output."""
+        out = fresh_name(f"{inputs[-1]}_{op.lower()}", self.taken)
+        self.before.setdefault(index, []).append(helper.make_node(op, inputs, [out], out))
+        return out
+
+    def _finish(self) -> None:
+        """Operators in order, initialisers that are used, equal copies made one again, sizes inferred anew."""
+        graph = self.result.graph
+        self._join_copies()
+        ordered = []
+        for index, node in enumerate(self.nodes):
+            for each in (*self.before.get(index, ()), node, *self.after.get(index, ())):
+                copy = NodeProto()
+                copy.CopyFrom(each)
+                ordered.append(copy)
+        used = {i for n in ordered for i in n.input} | {o.name for o in graph.output}
+        for node in ordered:
+            used |= captured(node)
+        del graph.node[:], graph.value_info[:]
+        graph.node.extend(ordered)
+        stored = [t for n, t in self.tensors.items() if n in used]
+        del graph.initializer[:]
+        graph.initializer.extend(stored)
+
+    def _join_copies(self) -> None:
+        """Vectors that `settle` copied and the cut left equal are stored once."""
+        renamed = {}
+        for copy, origin in self.trace.settled.copies.items():
+            a, b = self.tensors[copy], self.tensors[origin]
+            if a.dims == b.dims and a.raw_data == b.raw_data and np.array_equal(array_of(a), array_of(b)):
+                renamed[copy] = origin
+        for node in self.nodes:
+            for slot, name in enumerate(node.input):
+                node.input[slot] = renamed.get(name, name)
+
+
+def _move_columns(array: Array, axis: int, carrier: int, gone: Array, factors: Array) -> Array:
+    """Add the columns that go, scaled, to the column that carries them."""
+    result = array.copy()
+    scale = factors.reshape([-1 if d == axis else 1 for d in range(array.ndim)])
+    moved = (np.take(array, gone, axis).astype(np.float64) * scale).sum(axis)
+    at = (slice(None),) * axis + (carrier,)
+    result[at] = (array[at].astype(np.float64) + moved).astype(array.dtype)
+    return result
+
+
+def _select(array: Array, index: list[Array], grid: Array | None) -> Array:
+    """The rows and columns that stay; for grouped weights, each group's own columns."""
+    if grid is not None:
+        per_group = array.shape[0] // len(grid)
+        owner = np.repeat(np.arange(len(grid)), per_group)[index[0]]
+        width = int(grid.sum(1).max())
+        picked = np.stack([np.flatnonzero(grid[g]) if grid[g].any() else np.arange(width) for g in owner])
+        array = array[index[0][:, None], picked]
+        index = [np.arange(n) if d < 2 else i for d, (n, i) in enumerate(zip(array.shape, index, strict=True))]
+    for axis, which in enumerate(index):
+        if len(which) < array.shape[axis]:
+            array = np.take(array, which, axis)
+    return array
+
+
+def checked(model: ModelProto) -> ModelProto:
+    """The model with its inner sizes inferred, after ONNX's own checker has looked at it."""
+    onnx.checker.check_model(model)
+    return onnx.shape_inference.infer_shapes(model)
