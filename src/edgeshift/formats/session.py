@@ -77,8 +77,8 @@ def open_onnx(source: str | Path | bytes, threads: int = 1) -> Session:
     """An ONNX file, opened.
 
     Threads are explicit and do not spin while they wait, one operator runs at a time, and files that point at
-    other files are refused. A file is read once to check it and once to open it; where somebody else may write it
-    in between, hand over bytes.
+    other files are refused. A file is read once to check it and once to open it; where somebody else may
+    write it in between, hand over bytes.
 
     Args:
         source: Path or content of the file.

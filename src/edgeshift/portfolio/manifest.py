@@ -98,11 +98,11 @@ def read(folder: Path) -> Manifest:
     except RecursionError as error:
         raise BadPortfolio(f"{path} must be JSON of a few levels, got one nested too deeply") from error
     version = raw.get("format") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version > FORMAT:
+    if type(version) is int and version > FORMAT:
         raise BadPortfolio(
             f"format of {path} must be at most {FORMAT}, got {version}; update edgeshift to read it"
         )
-    if version != FORMAT or not isinstance(raw.get("body"), dict):
+    if type(version) is not int or version != FORMAT or not isinstance(raw.get("body"), dict):
         raise BadPortfolio(f"{path} must be a manifest of format {FORMAT}, got format {version!r}")
     body = raw["body"]
     try:
