@@ -29,7 +29,11 @@ class OpenAttention(nn.Module):
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.embed_dim, self.num_heads, self.head_dim = original.embed_dim, original.num_heads, original.head_dim
+        self.embed_dim, self.num_heads, self.head_dim = (
+            original.embed_dim,
+            original.num_heads,
+            original.head_dim,
+        )
         self.qk_width = self.v_width = original.head_dim
         self.scale = original.head_dim**-0.5
         self.batch_first, self.dropout = original.batch_first, original.dropout
@@ -39,7 +43,9 @@ class OpenAttention(nn.Module):
         learns = original.in_proj_weight.requires_grad
         for name, w, b in zip("qkv", original.in_proj_weight.detach().chunk(3), biases, strict=True):
             self.register_parameter(f"{name}_weight", nn.Parameter(w.clone(), requires_grad=learns))
-            self.register_parameter(f"{name}_bias", None if b is None else nn.Parameter(b.clone(), requires_grad=learns))
+            self.register_parameter(
+                f"{name}_bias", None if b is None else nn.Parameter(b.clone(), requires_grad=learns)
+            )
         self.out_proj = original.out_proj
         self.training = original.training
 
@@ -86,6 +92,32 @@ def _added(mask: Tensor, like: Tensor) -> Tensor:
     return mask.to(like.dtype)
 
 
+class NarrowConv(nn.Module):
+    """A convolution that computes only some of its output channels and leaves the others zero.
+
+    For a branch that adds nothing to some channels of a sum which other branches keep alive.
+
+    Attributes:
+        conv: The convolution over the channels that are not zero.
+        index: `(channels computed,)` int64: where they go.
+        full: Number of output channels, zero ones included.
+    """
+
+    index: Tensor
+
+    def __init__(self, original: nn.modules.conv._ConvNd) -> None:
+        super().__init__()
+        self.conv = original
+        self.full = original.out_channels
+        self.register_buffer("index", torch.arange(self.full))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the convolution it stands for."""
+        part = self.conv(x)
+        whole = part.new_zeros(part.shape[0], self.full, *part.shape[2:])
+        return whole.index_add(1, self.index, part)
+
+
 def can_open(module: nn.Module) -> bool:
     """Whether a module is torch's attention in the form that `OpenAttention` can stand in for."""
     if type(module) is not nn.MultiheadAttention:
@@ -104,8 +136,14 @@ def stand_in_(model: nn.Module, name: str) -> None:
         module = model.get_submodule(name)
     except AttributeError as error:
         raise BadWeights(f"shape plan must fit the model, got module {name!r} that it lacks") from error
-    if isinstance(module, OpenAttention):
+    if isinstance(module, OpenAttention | NarrowConv):
         return
-    if not isinstance(module, nn.MultiheadAttention) or not can_open(module):
-        raise BadWeights(f"module {name} must be nn.MultiheadAttention as in the shape plan, got {type(module).__name__}")
-    setattr(model.get_submodule(owner), leaf, OpenAttention(module))
+    stand_in: nn.Module
+    if isinstance(module, nn.MultiheadAttention) and can_open(module):
+        stand_in = OpenAttention(module)
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        stand_in = NarrowConv(module)
+    else:
+        kind = type(module).__name__
+        raise BadWeights(f"module {name} must be attention or a convolution as in the shape plan, got {kind}")
+    setattr(model.get_submodule(owner), leaf, stand_in)

@@ -8,7 +8,7 @@ _DOOR = {
     "Counts": "report",
     "Report": "report",
     "Shrunk": "exact",
-    "channel_groups": "exact",
+    "channel_groups": "coupled",
     "count": "exact",
     "shrink": "exact",
     "shrink_traced": "exact",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the original and the result in float64 on random and extreme inputs; they must agree."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,9 +19,12 @@ KINDS = ("random", "border", "zeros", "large", "other size")
 FLOAT32_TOLERANCE = 1e-5
 
 
+Model = Callable[[nn.Module], nn.Module]
+
+
 def prove(
     model: nn.Module,
-    whole: nn.Module,
+    prepare: Model,
     small: nn.Module,
     verdict: Verdict,
     plan: ShapePlan,
@@ -35,7 +38,7 @@ def prove(
 
     Args:
         model: The original.
-        whole: What was cut: the original, or its copy with opened attention.
+        prepare: What was done to it before the cut; done again in float64.
         small: The cut copy.
         verdict: What was cut.
         plan: The small model's; its attributes go onto the float64 copy too.
@@ -46,27 +49,18 @@ def prove(
         NotExact: Naming the first layer that differs.
     """
     wide = copy_module(model).double()
-    wide_small, _ = cut(wide if whole is model else copy_module(whole).double(), verdict)
+    wide_small, _ = cut(prepare(wide), verdict)
     resize_(wide_small, ShapePlan(attributes=plan.attributes), {})
-    worst = worst_own = 0.0
-    kinds: list[str] = []
+    worst, kinds = check_same(wide, wide_small, example, tolerance, verdict)
+    worst_own = 0.0
     allowed = own_tolerance(model, example)
     for kind, inputs in trials(example):
-        if kind == "other size" and not runs(model, inputs):
-            continue  # the model takes one size only
-        kinds.append(kind)
-        error = compare(wide, wide_small, _as(inputs, torch.float64))
-        if not error <= tolerance:
-            layer = first_difference(wide, wide_small, verdict, _as(inputs, torch.float64), tolerance)
-            raise NotExact(
-                f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on {kind} input;"
-                f" first difference in {layer}"
-            )
-        worst = max(worst, error)
-        if kind != "large":  # float32 sums of large numbers round by more than the tolerance in any order
+        if kind in kinds and kind != "large":  # sums of large numbers round by more in any order
             own = compare(model, small, inputs)
             if not own <= allowed:
-                raise NotExact(f"the shrunk model must agree within {allowed:.3g}, got {own:.3g} on {kind} input")
+                raise NotExact(
+                    f"the shrunk model must agree within {allowed:.3g}, got {own:.3g} on {kind} input"
+                )
             worst_own = max(worst_own, own)
     return Proof(worst, worst_own, len(kinds), tuple(kinds), tolerance).check()
 
@@ -77,6 +71,38 @@ def own_tolerance(model: nn.Module, example: tuple[Any, ...]) -> float:
     steps = [torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point()]
     single = torch.finfo(torch.float32).eps
     return FLOAT32_TOLERANCE * max(single, *steps, single) / single
+
+
+def check_same(
+    wide: nn.Module,
+    small: nn.Module,
+    example: tuple[Any, ...],
+    tolerance: float,
+    verdict: Verdict | None = None,
+) -> tuple[float, list[str]]:
+    """Compare two float64 models on every kind of input.
+
+    Returns:
+        The largest relative difference, and the kinds of input that the models take.
+
+    Raises:
+        NotExact: If it is above the tolerance.
+    """
+    worst, kinds = 0.0, []
+    for kind, inputs in trials(example):
+        inputs = _as(inputs, torch.float64)
+        if kind == "other size" and not runs(wide, inputs):
+            continue  # the model takes one size only
+        kinds.append(kind)
+        error = compare(wide, small, inputs)
+        if not error <= tolerance:
+            layer = "" if verdict is None else first_difference(wide, small, verdict, inputs, tolerance)
+            raise NotExact(
+                f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on {kind} input;"
+                f" first difference in {layer or 'a narrowed branch'}"
+            )
+        worst = max(worst, error)
+    return worst, kinds
 
 
 def trials(example: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -114,7 +140,9 @@ def _like(x: Tensor, kind: str, generator: torch.Generator) -> Tensor:
 
 
 def _as(inputs: tuple[Any, ...], dtype: torch.dtype) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = tree_map_only(Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x, inputs)
+    found: tuple[Any, ...] = tree_map_only(
+        Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x, inputs
+    )
     return found
 
 

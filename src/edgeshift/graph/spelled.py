@@ -70,7 +70,9 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
         if error is None:
             return Settled(replace(plan, attributes=attributes), adjusted=bool(adjusted))
         guilty = _guilty(suspects, verdict, user_line(error))
-        fresh = {c for node in guilty for c in _candidates(small, node, verdict, reads.get(node.module, set()))}
+        fresh = {
+            c for node in guilty for c in _candidates(small, node, verdict, reads.get(node.module, set()))
+        }
         fresh = {c for c in fresh if c[:2] not in adjusted}
         if not fresh:
             return Settled(plan, frozenset(n.spelled for n in guilty))
@@ -102,7 +104,9 @@ def _candidates(small: nn.Module, node: Node, verdict: Verdict, read: set[str]) 
     return found
 
 
-def _watch(model: nn.Module, names: set[str], example: tuple[Any, ...]) -> tuple[dict[str, set[str]], Exception | None]:
+def _watch(
+    model: nn.Module, names: set[str], example: tuple[Any, ...]
+) -> tuple[dict[str, set[str]], Exception | None]:
     """Run a model once and note which of their own attributes some modules read; the error it met, if any."""
     reads: dict[str, set[str]] = {name: set() for name in names}
     classes = {}

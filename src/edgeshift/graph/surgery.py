@@ -46,10 +46,10 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
         module = small.get_submodule(module_name)
         for key, value in values.items():
             setattr(module, key, value)
-    shapes = {
-        n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape
+    shapes = {n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape}
+    listed = {
+        m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()
     }
-    listed = {m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()}
     return small, ShapePlan(shapes, listed, tuple(stand_ins))
 
 
@@ -117,7 +117,10 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
 
 
 def _select(
-    tensor: Tensor, index: list[Array | None], grid: Array | None, columns: list[tuple[int, int, Array, Array]]
+    tensor: Tensor,
+    index: list[Array | None],
+    grid: Array | None,
+    columns: list[tuple[int, int, Array, Array]],
 ) -> Tensor:
     """The rows and columns that stay, with what carriers take over; for grouped weights, each group's own columns."""
     original = tensor
@@ -138,7 +141,9 @@ def _select(
     return tensor.clone() if tensor is original else tensor.contiguous()
 
 
-def _with_carried(tensor: Tensor, which: Array | None, columns: list[tuple[int, int, Array, Array]]) -> Tensor:
+def _with_carried(
+    tensor: Tensor, which: Array | None, columns: list[tuple[int, int, Array, Array]]
+) -> Tensor:
     """Cut the input axis, and add the columns that go, scaled, to those that carry them."""
     axis = columns[0][0]
     result = tensor.clone() if which is None else tensor.index_select(axis, torch.from_numpy(which))
@@ -178,7 +183,9 @@ def _add_bias(
         index = rows[param][axis]
     if index is not None:
         full = full[torch.from_numpy(index)]
-    like = verdict.graph.values[weight].param or name  # a weight made of other parameters has no tensor of its own
+    like = (
+        verdict.graph.values[weight].param or name
+    )  # a weight made of other parameters has no tensor of its own
     fresh[name] = full.to(tensors[like].dtype)
 
 
