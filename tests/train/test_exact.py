@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -33,19 +33,37 @@ def test_everything_is_put_back() -> None:
     assert after == before
 
 
-def spin(seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+class Clock:
+    """Time that passes only while work is done."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, *seconds: float) -> Callable[[], None]:
+        """Work that takes these times in turn, the last one for ever."""
+        left = list(seconds)
+
+        def run() -> None:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return run
 
 
-@pytest.mark.parametrize(("plain", "other", "answer"), [(0.004, 0.001, True), (0.001, 0.004, False)])
-def test_the_faster_of_two_is_found(plain: float, other: float, answer: bool) -> None:
-    assert faster(lambda: spin(plain), lambda: spin(other)) is answer
+@pytest.mark.parametrize(
+    ("plain", "other", "answer"),
+    [(4.0, 1.0, True), (1.0, 4.0, False), (1.0, 1.0, False), (1.05, 1.0, False), (1.2, 1.0, True)],
+)
+def test_only_a_gain_of_a_tenth_counts(plain: float, other: float, answer: bool) -> None:
+    clock = Clock()
+    assert faster(clock.work(plain), clock.work(other), clock) is answer
 
 
-def test_a_gain_within_the_noise_does_not_count() -> None:
-    assert not faster(lambda: spin(0.0041), lambda: spin(0.004))
+def test_the_first_call_and_a_busy_moment_do_not_count() -> None:
+    clock = Clock()
+    assert faster(clock.work(0.1, 4.0), clock.work(50.0, 9.0, 9.0, 2.0), clock)
 
 
 def test_bf16_is_tried_by_training_steps() -> None:

@@ -65,14 +65,14 @@ def test_the_count_of_channels_is_exact_when_all_scores_are_zero() -> None:
 def test_macs_are_spent_on_the_best_channels_until_the_next_does_not_fit() -> None:
     # a costs 3 a channel, b 1: all 16. Half is 8: a0 (3), b0 (1), a1 (3), b1 (1) fit exactly.
     scores, groups = two(3.0, 1.0)
-    masks = Channel().masks(scores, 0.5, groups)
+    masks = Channel(normalise="size").masks(scores, 0.5, groups)
     assert {n: int(m.sum()) for n, m in masks.items()} == {"a.weight": 2, "b.weight": 2}
 
 
 def test_macs_never_go_over_the_share() -> None:
     # 0.49 * 16 = 7.84 pays for a0, b0 and a1 (7), not for b1.
     scores, groups = two(3.0, 1.0)
-    masks = Channel().masks(scores, 0.49, groups)
+    masks = Channel(normalise="size").masks(scores, 0.49, groups)
     assert {n: int(m.sum()) for n, m in masks.items()} == {"a.weight": 2, "b.weight": 1}
 
 
@@ -110,11 +110,11 @@ def score(pattern: Channel, **tensors: list[list[float]]) -> list[float]:
 
 def test_l2_by_size_is_the_root_mean_square() -> None:
     # channel 0: sqrt((9 + 16) / 2)
-    assert score(Channel(), w=[[3.0, 4.0], [0.0, 0.0]]) == [12.5**0.5, 0.0]
+    assert score(Channel(normalise="size"), w=[[3.0, 4.0], [0.0, 0.0]]) == [12.5**0.5, 0.0]
 
 
 def test_mean_by_size_is_the_mean() -> None:
-    assert score(Channel(reduce="mean"), w=[[3.0, 4.0], [0.0, 2.0]]) == [3.5, 1.0]
+    assert score(Channel(reduce="mean", normalise="size"), w=[[3.0, 4.0], [0.0, 2.0]]) == [3.5, 1.0]
 
 
 def test_without_normalising_it_is_the_norm() -> None:
@@ -122,21 +122,24 @@ def test_without_normalising_it_is_the_norm() -> None:
 
 
 def test_by_group_the_scores_average_to_1() -> None:
-    assert score(Channel(normalise="group"), w=[[3.0, 3.0], [1.0, 1.0]]) == [1.5, 0.5]
+    assert score(Channel(), w=[[3.0, 3.0], [1.0, 1.0]]) == [1.5, 0.5]
 
 
 def test_each_parameter_counts_the_same_whatever_its_size() -> None:
     # mean squares 1 and 9: sqrt(5); the sum over elements would be ruled by the wide one
-    assert score(Channel(), w=[[1.0] * 8, [1.0] * 8], v=[[3.0, 3.0], [3.0, 3.0]]) == [5**0.5, 5**0.5]
+    assert score(Channel(normalise="size"), w=[[1.0] * 8, [1.0] * 8], v=[[3.0, 3.0], [3.0, 3.0]]) == [
+        5**0.5,
+        5**0.5,
+    ]
 
 
 def test_vectors_count_only_if_asked_for() -> None:
-    assert score(Channel(), w=[[1.0, 1.0]], bias=[[7.0]]) == [1.0]
-    assert score(Channel(vectors=True), w=[[1.0, 1.0]], bias=[[7.0]]) == [5.0]
+    assert score(Channel(normalise="size"), w=[[1.0, 1.0]], bias=[[7.0]]) == [1.0]
+    assert score(Channel(normalise="size", vectors=True), w=[[1.0, 1.0]], bias=[[7.0]]) == [5.0]
 
 
 def test_a_group_of_vectors_alone_is_scored_by_them() -> None:
-    assert score(Channel(), bias=[[7.0], [2.0]]) == [7.0, 2.0]
+    assert score(Channel(normalise="size"), bias=[[7.0], [2.0]]) == [7.0, 2.0]
 
 
 @pytest.mark.parametrize(

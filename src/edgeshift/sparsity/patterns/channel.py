@@ -34,8 +34,9 @@ class Channel(Pattern):
         cost: What `keep` is a fraction of: "macs" or "channels".
         reduce: How a channel's rows become one number: "l2" or "mean".
         normalise: Makes groups comparable. "size": each parameter's part is divided by its elements per
-            channel (root mean square, or mean). "group": then by the group's mean over channels. "none":
-            plain norm or sum.
+            channel (root mean square, or mean). "group": then by the group's mean over channels; without
+            it, layers whose weights are small by nature are cut to their floor first. "none": plain norm
+            or sum.
         vectors: Whether biases and norm scales and shifts count in the score, not only weights.
         floor: Fraction of each group's channels that stays whatever its scores; at least one always does.
     """
@@ -49,7 +50,7 @@ class Channel(Pattern):
 
     cost: str = "macs"
     reduce: str = "l2"
-    normalise: str = "size"
+    normalise: str = "group"
     vectors: bool = False
     floor: float = 0.0
 
