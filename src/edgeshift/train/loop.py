@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only training loop.
 
-torch.compile is left out: on ResNet-20, batches of 128, one AVX2 core, it took 152 s to compile and gave 268
-images per second against 251 (best of 6 steps, processor time), so it pays only after 40 minutes in one process.
+torch.compile is left out: on ResNet-20, batches of 128, one AVX2 core, it gave 268 images per second against
+251 (best of 6 steps, processor time), and compiling took 152 s of wall time on a busy machine, per process.
 """
 
 import hashlib
