@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from edgeshift.graph.channels import Array, ChannelGraph, Node, along, any_along, fit_reads
+from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
 
 
@@ -28,13 +29,13 @@ class Facts:
     tainted: list[bool] = field(default_factory=list)
     shares: set[int] = field(default_factory=set)
     magnitudes: dict[int, Array] = field(default_factory=dict)
-
+    ranges: Ranges = field(init=False)
     def __post_init__(self) -> None:
         ones = [(1,) * len(v.shape) for v in self.graph.values]
         self.const = [np.full(s, np.nan) for s in ones]
         self.read = [np.zeros(s, np.bool_) for s in ones]
         self.tainted = [False] * len(ones)
-
+        self.ranges = Ranges(self.graph)
     def constant(self, number: int | None) -> Array:
         """What is known of a value; a parameter's own numbers, with NaN for anything not finite."""
         assert number is not None

@@ -198,7 +198,7 @@ class Elementwise:
         """See `Rule.constants`; a product with a known zero is zero."""
         out = node.outputs[0]
         numbers = [i for i in node.inputs if i is not None]
-        facts.tainted[out] = any(facts.is_tainted(i) for i in numbers)
+        facts.tainted[out] = any(facts.is_tainted(i) for i in numbers) or facts.ranges.bursts(node)
         name = node.attributes.get("fn")
         if name is None:
             return

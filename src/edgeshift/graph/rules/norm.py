@@ -73,6 +73,7 @@ class Norm:
             with np.errstate(all="ignore"):
                 factor = scale / np.sqrt(variance + float(node.attributes["eps"]))
                 result = (inputs - mean) * factor + shift
+            facts.tainted[out] |= not np.isfinite(factor).all()  # a variance below zero, or no number at all
             if not facts.is_tainted(x):
                 result = np.where(factor == 0, shift, result)
         elif node.kind == "instance_norm":

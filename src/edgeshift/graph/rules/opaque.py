@@ -28,7 +28,10 @@ class Opaque:
             ties.pin_value(number)
 
     def constants(self, node: Node, facts: Facts) -> None:
-        """See `Rule.constants`: nothing is known."""
+        """See `Rule.constants`: nothing is known but whether NaN or infinity may come out."""
+        spoilt = facts.ranges.bursts(node) or any(facts.is_tainted(i) for i in node.inputs)
+        for number in node.outputs:
+            facts.tainted[number] = spoilt
 
     def reads(self, node: Node, facts: Facts) -> None:
         """See `Rule.reads`: everything is read."""
