@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.graph.exact import Shrunk, shrink
 
-# Relative to the largest output: float64 leaves only the order of sums; in float32 a constant moved into a bias is
-# rounded once more, and a dozen layers may carry that on.
+# Relative to the largest output: float64 leaves only the order of sums; in float32 a constant that moves into
+# a bias is rounded once more, and a dozen layers may carry that on.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 

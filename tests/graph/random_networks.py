@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random small networks with random dead channels. Every choice is drawn, so hypothesis can make a failure small."""
+"""Random small networks with random dead channels; every choice is drawn, so hypothesis can simplify it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 Choose = Callable[[Sequence[Any]], Any]
 WIDTHS = (4, 1, 2, 3, 5, 6, 7, 8, 12)
 ACTIVATIONS = (
-    "relu", "sigmoid", "tanh", "silu", "gelu", "hardswish", "leaky_relu", "elu", "softplus", "prelu", "hardtanh",
-    "relu6", "mish", "hardsigmoid", "abs", "softsign", "celu", "selu", "logsigmoid", "tanhshrink",
+    "relu", "sigmoid", "tanh", "silu", "gelu", "hardswish", "leaky_relu", "elu", "softplus", "prelu",
+    "hardtanh", "relu6", "mish", "hardsigmoid", "abs", "softsign", "celu", "selu", "logsigmoid", "tanhshrink",
 )  # fmt: skip
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -24,7 +24,9 @@ MAX_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOLS = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 GLOBAL_POOLS = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 LINEAR_UPSAMPLE = {1: "linear", 2: "bilinear", 3: "trilinear"}
-GROWING = ("transposed", "upsample", "pad_space")
+DEATHS = (
+    "none", "rows", "rows_bias", "columns", "cells", "cells_bias", "all", "all_bias", "one", "denormal",
+)  # fmt: skip
 MAX_POSITIONS = 600
 
 
@@ -131,7 +133,9 @@ class RandomNetwork(nn.Module):
 
     def option_a(self, x: Tensor, low: int, high: int) -> Tensor:
         rank = x.dim() - 2
-        return F.pad(x[(slice(None), slice(None), *[slice(None, None, 2)] * rank)], (0, 0) * rank + (low, high))
+        return F.pad(
+            x[(slice(None), slice(None), *[slice(None, None, 2)] * rank)], (0, 0) * rank + (low, high)
+        )
 
     def pad_space(self, x: Tensor, mode: str, value: float | None) -> Tensor:
         return F.pad(x, (1, 1) * (x.dim() - 2), mode, value)
@@ -184,7 +188,9 @@ class Builder:
         self.steps.append(Step("layer", (x,), len(self.layers) - 1))
         self.shapes.append(shape)
 
-    def run(self, kind: str, takes: tuple[int, ...], options: tuple[Any, ...], *shapes: tuple[int, ...]) -> None:
+    def run(
+        self, kind: str, takes: tuple[int, ...], options: tuple[Any, ...], *shapes: tuple[int, ...]
+    ) -> None:
         self.steps.append(Step(kind, takes, -1, options))
         self.shapes.extend(shapes)
 
@@ -200,9 +206,9 @@ class Builder:
             kinds = ("linear", "activation", "bn", "pair", "cat", "cut", "dead_end", "layer_norm")
         else:
             kinds = (
-                "conv", "conv", "conv", "bn", "activation", "depthwise", "pair", "cat", "cut", "reuse", "transposed",
-                "pool", "upsample", "gate", "scale", "norm", "pad_space", "option_a", "shuffle", "to_vector", "last",
-                "over_channels", "dead_end",
+                "conv", "conv", "conv", "bn", "activation", "depthwise", "pair", "cat", "cut", "reuse",
+                "pool", "transposed", "upsample", "gate", "scale", "norm", "pad_space", "option_a", "shuffle",
+                "to_vector", "last", "over_channels", "dead_end",
             )  # fmt: skip
         getattr(self, f"_{self.choose(kinds)}")(x, shape)
 
@@ -219,7 +225,14 @@ class Builder:
         if not depthwise and self.choose((False, False, True)):
             groups = self.divisor(width, out)
         layer = CONVS[self.rank](
-            width, out, kernel, stride, padding, groups=groups, bias=self.choose((True, False)), padding_mode=mode
+            width,
+            out,
+            kernel,
+            stride,
+            padding,
+            groups=groups,
+            bias=self.choose((True, False)),
+            padding_mode=mode,
         )
         space = tuple((n + 2 * padding - kernel) // stride + 1 for n in shape[1:])
         self.run_layer(x, layer, (out, *space))
@@ -264,11 +277,11 @@ class Builder:
 
     def _norm(self, x: int, shape: tuple[int, ...]) -> None:
         name = self.choose(("group", "instance", "layer"))
+        if name != "layer" and math.prod(shape[1:]) == 1:  # torch refuses norms of one number
+            return
         if name == "group":
             layer: nn.Module = nn.GroupNorm(self.divisor(shape[0]), shape[0])
         elif name == "instance":
-            if math.prod(shape[1:]) == 1:
-                return
             layer = INSTANCE[self.rank](shape[0], affine=self.choose((True, False)))
         else:
             layer = ChannelsLast(nn.LayerNorm(shape[0]))
@@ -281,9 +294,10 @@ class Builder:
         name = self.choose(ACTIVATIONS)
         layers: dict[str, Callable[[], nn.Module]] = {
             "prelu": lambda: nn.PReLU(self.choose((1, shape[0]))), "hardtanh": nn.Hardtanh, "relu6": nn.ReLU6,
-            "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "softplus": nn.Softplus, "mish": nn.Mish, "silu": nn.SiLU,
-            "gelu": nn.GELU, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid, "relu": nn.ReLU,
-            "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "softsign": nn.Softsign, "celu": nn.CELU, "selu": nn.SELU,
+            "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "softplus": nn.Softplus, "mish": nn.Mish,
+            "silu": nn.SiLU, "gelu": nn.GELU, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid,
+            "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "softsign": nn.Softsign,
+            "celu": nn.CELU, "selu": nn.SELU,
             "logsigmoid": nn.LogSigmoid, "tanhshrink": nn.Tanhshrink,
         }  # fmt: skip
         if name == "abs":
@@ -316,7 +330,8 @@ class Builder:
         elif width > 1:
             parts = self.choose([d for d in range(2, min(width, 4) + 1) if width % d == 0] or [width])
             pieces = [(width // parts, *shape[1:])] * parts
-            self.run(name if name == "chunk" else "split", (x,), (parts if name == "chunk" else width // parts,), *pieces)
+            name, option = ("chunk", parts) if name == "chunk" else ("split", width // parts)
+            self.run(name, (x,), (option,), *pieces)
 
     def _pool(self, x: int, shape: tuple[int, ...]) -> None:
         if min(shape[1:]) < 2:
@@ -345,7 +360,9 @@ class Builder:
         space = tuple(n + 2 for n in shape[1:])
         if math.prod(space) > MAX_POSITIONS:
             return
-        mode, value = self.choose((("constant", 0.0), ("constant", 1.5), ("replicate", None), ("reflect", None)))
+        mode, value = self.choose(
+            (("constant", 0.0), ("constant", 1.5), ("replicate", None), ("reflect", None))
+        )
         if mode == "reflect" and min(shape[1:]) < 2:
             return
         self.run("pad_space", (x,), (mode, value), (shape[0], *space))
@@ -435,7 +452,7 @@ def draw_network(choose: Choose, *, steps: int = 8, poison: bool = True) -> Draw
 
 
 def plant(model: nn.Module, choose: Choose, *, poison: bool) -> bool:
-    """Give norms random statistics and kill channels at random, in place; True if a NaN or infinity went in."""
+    """Random statistics for norms and random deaths, in place; True if a NaN or infinity went in."""
     poisoned = False
     with torch.no_grad():
         for module in model.modules():
@@ -457,7 +474,7 @@ def plant(model: nn.Module, choose: Choose, *, poison: bool) -> bool:
                 _kill(weight, bias, choose(("none", "rows", "rows_bias", "all", "all_bias", "half_bias")), 0)
                 continue
             axis = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
-            how = choose(("none", "rows", "rows_bias", "columns", "cells", "cells_bias", "all", "all_bias", "one", "denormal"))
+            how = choose(DEATHS)
             _kill(weight, bias, how, axis)
             if poison and choose((False,) * 12 + (True,)):
                 weight.view(-1)[choose(range(weight.numel()))] = choose((math.nan, math.inf, -math.inf))

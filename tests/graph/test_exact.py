@@ -90,7 +90,9 @@ def test_live_norm_bias_of_dead_filters_folds_where_no_zeros_are_padded(kernel: 
 
 
 def test_dead_filters_whose_norm_bias_is_below_zero_leave_no_carrier_after_relu() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)
+    )
     with torch.no_grad():
         model[0].weight[:5] = 0
         model[1].bias[:5] = -1
@@ -99,7 +101,9 @@ def test_dead_filters_whose_norm_bias_is_below_zero_leave_no_carrier_after_relu(
 
 
 def test_a_death_travels_through_a_chain_of_layers() -> None:
-    model = nn.Sequential(*(m for i in range(4) for m in (nn.Conv2d(4 if i else 3, 4, 1, bias=False), nn.ReLU())))
+    model = nn.Sequential(
+        *(m for i in range(4) for m in (nn.Conv2d(4 if i else 3, 4, 1, bias=False), nn.ReLU()))
+    )
     with torch.no_grad():
         for conv in (model[2], model[4]):  # channel i reads channel i only
             conv.weight.copy_(torch.eye(4)[:, :, None, None])
@@ -165,7 +169,9 @@ def test_concat_finds_each_channel_in_its_place() -> None:
 
 
 def test_a_depthwise_channel_goes_with_its_input() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    )
     kill(model[0], 0)
     kill(model[1], 1, 2)
     with torch.no_grad():
@@ -237,7 +243,12 @@ class Gated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.down, self.up, self.b = nn.Conv2d(3, 8, 1), nn.Linear(8, 4), nn.Linear(4, 8), nn.Conv2d(8, 2, 1)
+        self.a, self.down, self.up, self.b = (
+            nn.Conv2d(3, 8, 1),
+            nn.Linear(8, 4),
+            nn.Linear(4, 8),
+            nn.Conv2d(8, 2, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.a(x)
@@ -454,7 +465,10 @@ def test_weights_are_contiguous_and_attributes_fit() -> None:
 def test_a_saved_plan_rebuilds_the_result_bit_by_bit() -> None:
     def factory() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=4, bias=False), nn.Conv2d(8, 2, 1, bias=False)
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, groups=4, bias=False),
+            nn.Conv2d(8, 2, 1, bias=False),
         ).eval()
 
     model = factory()
@@ -587,7 +601,7 @@ def test_linear_layers_without_features_shrink() -> None:
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_a_convolution_without_channels_cannot_run_and_says_so() -> None:
     model = nn.Sequential(nn.Conv2d(3, 0, 1), nn.Conv2d(0, 4, 1))
-    with pytest.raises(Untraceable, match="got RuntimeError in module 0 at unknown line: Given groups=1, expected weight"):
+    with pytest.raises(Untraceable, match="got RuntimeError in module 0 at unknown line: Given groups=1"):
         shrink(model, X)
 
 
