@@ -2,6 +2,7 @@
 """Models on disk without pickle."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -96,6 +97,12 @@ def test_outputs_of_a_shrunk_model_are_bit_equal(tmp_path: Path) -> None:
     found = load(tmp_path / "m.safetensors", Toy)
     assert torch.equal(found(IMAGES), model(IMAGES))
     assert (found.conv.out_channels, found.bn.num_features, found.fc.in_features) == (4, 4, 4)
+
+
+def test_a_model_that_brings_its_plan_is_saved_with_it(tmp_path: Path) -> None:
+    model, plan = shrunk()
+    save(SimpleNamespace(model=model, plan=plan), tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == weight_bytes(model, plan)
 
 
 def test_a_loaded_model_can_be_saved_to_the_same_bytes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors
 import safetensors.torch
@@ -80,20 +80,33 @@ def weight_bytes(model: nn.Module, plan: ShapePlan = NO_PLAN) -> bytes:
     return written
 
 
-def save(model: nn.Module, path: str | Path, plan: ShapePlan = NO_PLAN) -> None:
+class Planned(Protocol):
+    """A model and how it differs from its class, such as `Shrunk`."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+
+    @property
+    def plan(self) -> ShapePlan:
+        """How it differs."""
+
+
+def save(model: nn.Module | Planned, path: str | Path, plan: ShapePlan = NO_PLAN) -> None:
     """Write a model's weights and shape plan into one safetensors file, whole or not at all.
 
     Args:
-        model: Shrunk or not; it is not changed.
+        model: A module, or a `Shrunk` with the plan it brings; it is not changed.
         path: File to write.
-        plan: How the model differs from what its factory builds; from `Shrunk.plan`.
+        plan: How a module differs from what its factory builds.
 
     Raises:
         NotFinite: If a parameter is NaN or infinite, or a buffer NaN.
         BadValue: If a tensor has another shape than the plan says.
         DiskFull: If there is no room.
     """
-    write_bytes(Path(path), weight_bytes(model, plan))
+    module, its_plan = (model, plan) if isinstance(model, nn.Module) else (model.model, model.plan)
+    write_bytes(Path(path), weight_bytes(module, its_plan))
 
 
 def load(path: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
