@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ONNX file read, put into one plain form, and run once, so that every size is a number. No torch."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 from onnx.inliner import inline_local_functions
 
 from edgeshift.core.errors import BadValue, Untraceable
@@ -299,6 +309,7 @@ class Trial:
         kinds: Tensor name -> numpy element kind: "f" float, "i" or "u" whole, "b" bool.
         fixed: Whole numbers, bools and scalars that follow from the file alone.
         shaped: The same that follow from the sizes of tensors.
+        steady: Those of `shaped` that stayed the same when all open sizes changed.
         open_axes: Input name -> axes whose size the file leaves open.
     """
 
@@ -307,6 +318,7 @@ class Trial:
     kinds: Mapping[str, str]
     fixed: Mapping[str, Array]
     shaped: Mapping[str, Array]
+    steady: frozenset[str]
     open_axes: Mapping[str, tuple[int, ...]]
 
 
@@ -355,11 +367,36 @@ def try_out(settled: Settled, example: Mapping[str, Array] | None) -> Trial:
         if name in fixed:
             everything[name] = array_of(tensor)
     small = {n: a for n, a in everything.items() if isinstance(a, np.ndarray) and a.size <= LITERAL_LIMIT}
-    return Trial(
-        feeds, shapes, kinds,
-        {n: small[n] for n in fixed if n in small}, {n: small[n] for n in shaped if n in small},
-        {i.name: open_axes(i) for i in graph.input},
-    )  # fmt: skip
+    moving = {n: small[n] for n in shaped if n in small}
+    axes = {i.name: open_axes(i) for i in graph.input}
+    steady = _steady(runner, feeds, axes, moving)
+    return Trial(feeds, shapes, kinds, {n: small[n] for n in fixed if n in small}, moving, steady, axes)
+
+
+def _steady(
+    runner: onnxruntime.InferenceSession,
+    feeds: Mapping[str, Array],
+    axes: Mapping[str, tuple[int, ...]],
+    shaped: Mapping[str, Array],
+) -> frozenset[str]:
+    """Names of numbers made of sizes that do not change with the sizes the file leaves open."""
+    if not shaped or not any(axes.values()):
+        return frozenset(shaped)
+    names = sorted(shaped)
+    for only_batch in (False, True):
+        other = {}
+        for name, array in feeds.items():
+            repeats = [
+                1 if axis not in axes[name] or (only_batch and axis > 0) else 2 for axis in range(array.ndim)
+            ]
+            other[name] = np.tile(array, repeats)
+        try:
+            results = runner.run(names, other)
+        except Exception:  # these sizes do not fit the model; ONNX Runtime has no common error class
+            continue
+        same = (n for n, a in zip(names, results, strict=True) if np.array_equal(a, shaped[n]))
+        return frozenset(same)
+    return frozenset()
 
 
 def _first_line(error: BaseException) -> str:
@@ -377,6 +414,7 @@ def _static_names(settled: Settled) -> tuple[set[str], set[str]]:
     """Names of tensors that follow from the file alone, and of those that follow from sizes."""
     parameters = parameter_names(settled)
     fixed = {n for n in settled.tensors if n not in parameters}
+    single = {n for n, t in settled.tensors.items() if math.prod(t.dims) == 1}  # nothing of them can be cut
     shaped: set[str] = set()
     for node in settled.model.graph.node:
         if node.op_type in ("Shape", "Size"):
@@ -388,9 +426,9 @@ def _static_names(settled: Settled) -> tuple[set[str], set[str]]:
         inputs = [i for i in node.input if i]
         if not inputs or any(graphs_of(a) for a in node.attribute):
             continue
-        if all(i in fixed for i in inputs):
+        if all(i in fixed or i in single for i in inputs):
             fixed |= set(node.output)
-        elif all(i in fixed or i in shaped for i in inputs):
+        elif all(i in fixed or i in single or i in shaped for i in inputs):
             shaped |= set(node.output)
     return fixed, shaped
 

@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import NodeProto
 
 from edgeshift.graph.channels import Array, ChannelGraph, Node, Value
-from edgeshift.graph.onnx_model import Settled, Trial, array_of, attributes_of, captured, opset_of, parameter_names, uses_of
+from edgeshift.graph.onnx_model import (
+    Settled,
+    Trial,
+    array_of,
+    attributes_of,
+    captured,
+    opset_of,
+    parameter_names,
+    uses_of,
+)
 
 STANDARD = ("", "ai.onnx")
 UNARY = {
@@ -93,7 +103,8 @@ class _Front:
         elif stored is not None and name not in trial.fixed:
             value = Value(tuple(stored.dims), name, data=array_of(stored))
         else:
-            value = Value(tuple(self.shapes[name]), name, data=self._numbers(trial.fixed.get(name)))
+            known = trial.shaped.get(name) if name in trial.steady else trial.fixed.get(name)
+            value = Value(tuple(self.shapes[name]), name, data=self._numbers(known))
         self.trace.number[name] = self.graph.add_value(value)
         return self.trace.number[name]
 
@@ -136,7 +147,7 @@ class _Front:
 
     def _call(self) -> None:
         node = self.node
-        self.options = attributes_of(node)
+        self.options = {**self._defaults(), **attributes_of(node)}
         handler = getattr(self, f"_op_{node.op_type}", None) if node.domain in STANDARD else None
         result: int | None = None
         extra = any(self.uses.get(o) for o in node.output[1:] if o)  # second outputs have no rule
@@ -148,6 +159,14 @@ class _Front:
             self._opaque()
         elif result >= 0:
             self.trace.number[node.output[0]] = result
+
+    def _defaults(self) -> dict[str, Any]:
+        """Attribute name -> default, as the standard rounds it, for this operator at this opset."""
+        if self.node.domain not in STANDARD or not onnx.defs.has(self.node.op_type, self.opset):
+            return {}
+        known = onnx.defs.get_schema(self.node.op_type, self.opset).attributes
+        found = {k: onnx.helper.get_attribute_value(a.default_value) for k, a in known.items() if a.default_value.name}
+        return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
     def _opaque(self) -> None:
         """An operator without a rule: inputs and outputs keep their channels."""
@@ -209,32 +228,29 @@ class _Front:
         return self._map("clip", low=limits[0], high=limits[1])
 
     def _op_HardSigmoid(self) -> int:
-        alpha, beta = self.options.get("alpha", 0.2), self.options.get("beta", 0.5)
-        return self._map("hardsigmoid", alpha=float(alpha), beta=float(beta))
+        return self._map("hardsigmoid", alpha=float(self.options["alpha"]), beta=float(self.options["beta"]))
 
     def _op_HardSwish(self) -> int:
         return self._map("hardswish")
 
     def _op_Swish(self) -> int:
-        return self._map("silu" if self.options.get("alpha", 1.0) == 1.0 else None)
+        return self._map("silu" if self.options["alpha"] == 1.0 else None)
 
     def _op_LeakyRelu(self) -> int:
-        return self._map("leaky_relu", slope=float(self.options.get("alpha", 0.01)))
+        return self._map("leaky_relu", slope=float(self.options["alpha"]))
 
     def _op_Elu(self) -> int:
-        return self._map("elu", alpha=float(self.options.get("alpha", 1.0)))
+        return self._map("elu", alpha=float(self.options["alpha"]))
 
     def _op_Selu(self) -> int:
-        # The defaults of the ONNX standard for Selu.
-        alpha, gamma = self.options.get("alpha", 1.6732632423543772), self.options.get("gamma", 1.0507009873554805)
-        return self._map("elu", alpha=float(alpha), scale=float(gamma))
+        return self._map("elu", alpha=float(self.options["alpha"]), scale=float(self.options["gamma"]))
 
     def _op_Celu(self) -> int:
-        alpha = float(self.options.get("alpha", 1.0))
+        alpha = float(self.options["alpha"])
         return self._map("elu", alpha=alpha, input_scale=1 / alpha)
 
     def _op_Gelu(self) -> int:
-        return self._map("gelu", approximate=self.options.get("approximate", "none"))
+        return self._map("gelu", approximate=self.options["approximate"])
 
     def _op_Softplus(self) -> int:
         return self._map("softplus", threshold=SOFTPLUS_LINEAR)
@@ -266,7 +282,7 @@ class _Front:
     def _op_Conv(self) -> int:
         rank = len(self.shape(self.node.input[0])) - 2
         kernel = self.shape(self.node.input[1])[2:]
-        auto = self.options.get("auto_pad", "NOTSET")
+        auto = self.options["auto_pad"]
         if auto == "NOTSET":
             padded = any(int(p) > 0 for p in self.options.get("pads", ()))
         else:
@@ -283,16 +299,16 @@ class _Front:
     def _conv(self, rank: int, *, transposed: bool, padded: bool) -> int:
         inputs = [self.node.input[0], self.node.input[1], self._optional(2)]
         return self.emit(
-            "conv", inputs, groups=int(self.options.get("group", 1)), transposed=transposed, padded=padded, rank=rank,
+            "conv", inputs, groups=int(self.options["group"]), transposed=transposed, padded=padded, rank=rank,
             can_bias=self._can_bias(2),
         )  # fmt: skip
 
     def _op_Gemm(self) -> int | None:
         a, b = self.node.input[:2]
-        alpha, beta = float(self.options.get("alpha", 1.0)), float(self.options.get("beta", 1.0))
-        w_out = 0 if self.options.get("transB", 0) else 1
+        alpha, beta = float(self.options["alpha"]), float(self.options["beta"])
+        w_out = 0 if self.options["transB"] else 1
         x: str | int = a
-        if self.options.get("transA", 0):
+        if self.options["transA"]:
             x = self.emit("permute", [a], self.shape(a)[::-1], order=(1, 0))
         if not self._is_weight(b):
             right: str | int = b if w_out else self.emit("permute", [b], self.shape(b)[::-1], order=(1, 0))
@@ -353,7 +369,7 @@ class _Front:
     def _op_BatchNormalization(self) -> int | None:
         if self.options.get("training_mode", 0):
             return None
-        return self.emit("affine", list(self.node.input[:5]), eps=float(self.options.get("epsilon", 1e-5)))
+        return self.emit("affine", list(self.node.input[:5]), eps=float(self.options["epsilon"]))
 
     def _op_InstanceNormalization(self) -> int:
         return self.emit("instance_norm", list(self.node.input))
@@ -365,7 +381,7 @@ class _Front:
 
     def _op_LayerNormalization(self) -> int | None:
         shape = self.shape(self.node.input[0])
-        axes = tuple(range(int(self.options.get("axis", -1)) % len(shape), len(shape)))
+        axes = tuple(range(int(self.options["axis"]) % len(shape), len(shape)))
         covered = tuple(shape[a] for a in axes)
         if any(self.shape(n) != covered for n in self.node.input[1:] if n):
             return None
@@ -413,7 +429,7 @@ class _Front:
 
     def _op_Split(self) -> int | None:
         x = self.node.input[0]
-        axis = int(self.options.get("axis", 0)) % len(self.shape(x))
+        axis = int(self.options["axis"]) % len(self.shape(x))
         if self.given(1) and self.known(1) is None:
             return None
         start = 0
@@ -426,7 +442,7 @@ class _Front:
     def _op_Gather(self) -> int | None:
         x, index_name = self.node.input
         shape = self.shape(x)
-        axis = int(self.options.get("axis", 0)) % len(shape)
+        axis = int(self.options["axis"]) % len(shape)
         index = self.known(1)
         if index is None:
             if axis == 0 and len(shape) == 2 and x in self.parameters:
@@ -449,7 +465,7 @@ class _Front:
         if self.given(2) and value is None:
             return None
         filler = None
-        if self.options.get("mode", "constant") == "constant":
+        if self.options["mode"] == "constant":
             filler = 0.0 if value is None else float(value.reshape(()))
             filler = filler if math.isfinite(filler) else math.nan
         return self.emit("pad", [self.node.input[0]], before=tuple(before), after=tuple(after), value=filler)
@@ -458,7 +474,7 @@ class _Front:
         return None if self.known(1) is None else self.emit("expand", [self.node.input[0]])
 
     def _op_DepthToSpace(self) -> int | None:
-        if self.options.get("mode", "DCR") != "CRD":
+        if self.options["mode"] != "CRD":
             return None
         return self.emit("pixel_shuffle", [self.node.input[0]], factor=int(self.options["blocksize"]))
 
@@ -474,9 +490,9 @@ class _Front:
     _op_GlobalAveragePool = _op_GlobalMaxPool = _op_MaxPool
 
     def _op_AveragePool(self) -> int:
-        inside = not self.options.get("count_include_pad", 0)
-        unpadded = not any(self.options.get("pads", ())) and self.options.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
-        plain = (inside or unpadded) and not self.options.get("ceil_mode", 0)
+        inside = not self.options["count_include_pad"]
+        unpadded = not any(self.options.get("pads", ())) and self.options["auto_pad"] in ("NOTSET", "VALID")
+        plain = (inside or unpadded) and not self.options["ceil_mode"]
         return self._pool("any" if plain else "zero")
 
     def _op_LpPool(self) -> int:
@@ -505,20 +521,20 @@ class _Front:
             return None
         picked = tuple(sorted(int(a) % rank for a in axes)) if axes else tuple(range(rank))
         return self.emit(
-            "reduce", [self.node.input[0]], fn=fn, axes=picked, keepdim=bool(self.options.get("keepdims", 1))
+            "reduce", [self.node.input[0]], fn=fn, axes=picked, keepdim=bool(self.options["keepdims"])
         )
 
     def _op_ArgMax(self) -> int:
         rank = len(self.shape(self.node.input[0]))
-        axes = (int(self.options.get("axis", 0)) % rank,)
-        keep = bool(self.options.get("keepdims", 1))
+        axes = (int(self.options["axis"]) % rank,)
+        keep = bool(self.options["keepdims"])
         return self.emit("reduce", [self.node.input[0]], fn="other", axes=axes, keepdim=keep)
 
     _op_ArgMin = _op_ArgMax
 
     def _softmax(self, *, sums: bool) -> int | None:
         shape = self.shape(self.node.input[0])
-        axis = int(self.options.get("axis", -1 if self.opset >= 13 else 1)) % len(shape)
+        axis = int(self.options["axis"]) % len(shape)
         if self.opset < 13 and math.prod(shape[axis + 1 :]) != 1:  # there, all later axes were one with it
             return None
         return self.emit("softmax", [self.node.input[0]], axis=axis, sums=sums)
@@ -530,6 +546,6 @@ class _Front:
         return self._softmax(sums=False)
 
     def _op_LpNormalization(self) -> int:
-        axis = int(self.options.get("axis", -1)) % len(self.shape(self.node.input[0]))
+        axis = int(self.options["axis"]) % len(self.shape(self.node.input[0]))
         return self.emit("softmax", [self.node.input[0]], axis=axis, sums=False)
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators that ONNX's reference evaluator rounds to float32 or computes entry by entry in Python, in float64."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from edgeshift.graph.channels import Array
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+class Erf(OpRun):  # type: ignore[misc]  # onnx has no types
+    """Gauss error function; the evaluator's own rounds to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (_erf(x).astype(x.dtype),)
+
+
+class HardSwish(OpRun):  # type: ignore[misc]  # onnx has no types
+    """x times hard sigmoid of slope 1/6; the function body of the standard stores that slope as float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (np.asarray(x * np.clip(x / 6 + 0.5, 0, 1), x.dtype),)
+
+
+class Gelu(OpRun):  # type: ignore[misc]  # onnx has no types
+    """Gaussian error linear unit; the function body of the standard stores its roots as float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, approximate: Any = None) -> tuple[Array]:
+        if approximate == "tanh":
+            inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        else:
+            inner = _erf(x / math.sqrt(2))
+        return (np.asarray(0.5 * x * (1 + inner), x.dtype),)
+
+
+class MaxPool(OpRun):  # type: ignore[misc]  # onnx has no types
+    """Largest number in each window."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, auto_pad: Any = None, ceil_mode: Any = None, dilations: Any = None, kernel_shape: Any = None,
+        pads: Any = None, storage_order: Any = None, strides: Any = None,
+    ) -> tuple[Array, ...]:  # fmt: skip
+        window = Window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, bool(ceil_mode))
+        lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        parts = window.of(x, lowest, lowest)
+        flat = parts.reshape(*parts.shape[: x.ndim], -1)
+        if len(self.onnx_node.output) < 2:
+            return (flat.max(-1),)
+        places = window.of(np.arange(x.size).reshape(x.shape), -1, -1).reshape(flat.shape)
+        best = flat.argmax(-1)[..., None]
+        return np.take_along_axis(flat, best, -1)[..., 0], np.take_along_axis(places, best, -1)[..., 0]
+
+
+class AveragePool(OpRun):  # type: ignore[misc]  # onnx has no types
+    """Mean of each window, over its real entries or, on request, over the padding too."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, auto_pad: Any = None, ceil_mode: Any = None, count_include_pad: Any = None,
+        dilations: Any = None, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
+    ) -> tuple[Array]:  # fmt: skip
+        window = Window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, bool(ceil_mode))
+        over = tuple(range(x.ndim, 2 * x.ndim - 2))
+        total = window.of(x, 0, 0).sum(over)
+        counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        return (total / window.of(counted, 1 if count_include_pad else 0, 0).sum(over),)
+
+
+class Window:
+    """Where the windows of a pooling operator lie, in any number of spatial axes."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        kernel: Sequence[int],
+        strides: Sequence[int] | None,
+        dilations: Sequence[int] | None,
+        pads: Sequence[int] | None,
+        auto_pad: str | None,
+        ceil: bool,
+    ) -> None:
+        rank = len(sizes)
+        self.strides = list(strides or [1] * rank)
+        self.dilations = list(dilations or [1] * rank)
+        self.reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilations, strict=True)]
+        auto = auto_pad or "NOTSET"
+        given = list(pads or [0] * 2 * rank) if auto == "NOTSET" else [0] * 2 * rank
+        self.pads = [(given[i], given[i + rank]) for i in range(rank)]
+        self.counts = []
+        for i, size in enumerate(sizes):
+            if auto.startswith("SAME"):
+                count = -(-size // self.strides[i])
+                missing = max(0, (count - 1) * self.strides[i] + self.reach[i] - size)
+                small, large = missing // 2, missing - missing // 2
+                self.pads[i] = (small, large) if auto == "SAME_UPPER" else (large, small)
+            else:
+                room = size + sum(self.pads[i]) - self.reach[i]
+                count = (-(-room // self.strides[i]) if ceil else room // self.strides[i]) + 1
+                if ceil and (count - 1) * self.strides[i] >= size + self.pads[i][0]:
+                    count -= 1  # a window must not begin in the padding behind the end
+            self.counts.append(count)
+
+    def of(self, x: Array, pad: float, beyond: float) -> Array:
+        """Every window of `x`, as `(..., *counts, *kernel)`; padding is `pad`, what a ceil reaches is `beyond`."""
+        rank = len(self.counts)
+        none = [(0, 0)] * (x.ndim - rank)
+        x = np.pad(x, [*none, *self.pads], constant_values=pad)
+        ends = [(n - 1) * s + r for n, s, r in zip(self.counts, self.strides, self.reach, strict=True)]
+        extra = [(0, max(0, end - size)) for end, size in zip(ends, x.shape[-rank:], strict=True)]
+        x = np.pad(x, [*none, *extra], constant_values=beyond)
+        axes = tuple(range(x.ndim - rank, x.ndim))
+        parts = np.lib.stride_tricks.sliding_window_view(x, tuple(self.reach), axes)
+        steps = [slice(0, end - r + 1, s) for end, r, s in zip(ends, self.reach, self.strides, strict=True)]
+        taps = [slice(None, None, d) for d in self.dilations]
+        return parts[(slice(None),) * (x.ndim - rank) + (*steps, *taps)]
+
+
+def evaluator(model: ModelProto) -> ReferenceEvaluator:
+    """A float64 evaluator of a model."""
+    return ReferenceEvaluator(model, new_ops=[Erf, Gelu, HardSwish, MaxPool, AveragePool])
