@@ -10,8 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: demo test check docs bench install clean
 
 demo: $(STAMP)
-	$(BIN)/edgeshift build resnet8 --data digits --out build/digits --resume
-	$(BIN)/edgeshift report build/digits
+	$(BIN)/edgeshift build resnet8 --model-option widths=[32,64,128] --data digits --out build/digits --resume
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/pytest

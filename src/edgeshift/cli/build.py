@@ -43,6 +43,7 @@ def build(
     """Train, sparsify, shrink, export and measure a portfolio of variants.
 
     Every level of sparsity becomes one variant: shrunk exactly, exported to ONNX, measured.
+    The folder then holds the portfolio and report.html.
     Ctrl-C loses at most the level in work; the same command with --resume goes on.
 
     [bold]Examples[/bold]
@@ -52,9 +53,10 @@ def build(
       edgeshift build my.nets:make --data photos/ --out build/mine --epochs 10
       edgeshift build my.nets:make --data photos/ --out build/mine --resume
     """
-    from edgeshift.cli.result import show
+    from edgeshift.cli.result import PAGE, show
     from edgeshift.derive import Job
     from edgeshift.derive import build as run
+    from edgeshift.reports import write_html
 
     job = Job(
         model=model,
@@ -72,4 +74,6 @@ def build(
         threads=threads,
         resume=resume,
     )
-    show(run(job, Screen(quiet=json)), json=json)
+    portfolio = run(job, Screen(quiet=json))
+    write_html(portfolio, portfolio.path / PAGE)
+    show(portfolio, json=json)

@@ -23,7 +23,7 @@ def report(
       edgeshift report build/digits
       edgeshift report build/digits --out digits.html
     """
-    from edgeshift.cli.result import print_table, show
+    from edgeshift.cli.result import PAGE, print_table, show
     from edgeshift.portfolio import Portfolio
 
     portfolio = Portfolio.open(folder)
@@ -32,7 +32,7 @@ def report(
         return
     from edgeshift.reports import write_html
 
-    page = out or folder / "report.html"
+    page = out or folder / PAGE
     write_html(portfolio, page)
     print_table(portfolio)
     typer.echo(f"\nWritten: {page} (open it in a browser)")

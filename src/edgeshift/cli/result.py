@@ -2,6 +2,8 @@
 """What a command leaves on stdout: the table of variants and the next command, or JSON."""
 
 import json as json_module
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +12,9 @@ from edgeshift.core.values import to_json
 
 if TYPE_CHECKING:
     from edgeshift.portfolio import Portfolio
+
+# The report's name in a portfolio's folder.
+PAGE = "report.html"
 
 
 def print_json(value: Any) -> None:
@@ -26,7 +31,12 @@ def print_table(portfolio: "Portfolio") -> None:
     Console().print(table(portfolio))
 
 
-def show(portfolio: "Portfolio", *, json: bool, next_command: str = "edgeshift report {path}") -> None:
+def typed() -> str:
+    """How the user called the command, such as ".venv/bin/edgeshift"."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "edgeshift" else "edgeshift"
+
+
+def show(portfolio: "Portfolio", *, json: bool) -> None:
     """The variants and the one next command to type, or everything as JSON."""
     if json:
         front = [variant.id for variant in portfolio.front()]
@@ -34,4 +44,7 @@ def show(portfolio: "Portfolio", *, json: bool, next_command: str = "edgeshift r
         print_json({"path": str(portfolio.path), "variants": variants, "front": front})
         return
     print_table(portfolio)
-    typer.echo(f"\nNext: {next_command.format(path=portfolio.path)}")
+    page = portfolio.path / PAGE
+    if page.exists():
+        typer.echo(f"\nReport: {page} (open it in a browser)")
+    typer.echo(f"Next:   {typed()} {'verify' if page.exists() else 'report'} {portfolio.path}")

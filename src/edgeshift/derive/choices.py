@@ -47,7 +47,8 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     """
     settings = settings_for(job.data, asked=job.settings, trained=starts_trained(job))
     name = job.method or settings.method
-    method = checked(partial(METHODS.make, name), job.method_options, job.method_options)
+    own = {} if job.method else settings.method_options
+    method = checked(partial(METHODS.make, name), job.method_options or own, job.method_options)
     options = {**train_options(settings), **known_options(Training, job.train_options)}
     options.update({} if job.epochs is None else {"epochs": job.epochs})
     options.update(seed=job.seed, threads=job.threads or options.get("threads") or torch.get_num_threads())

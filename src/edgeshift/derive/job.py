@@ -19,7 +19,7 @@ class Job:
         out: Folder for the portfolio.
         weights: `.safetensors` file to start from; None = a pretrained name's own, else fresh.
         method: Training method; empty = the settings'.
-        method_options: Fields of the method, JSON values.
+        method_options: Fields of the method, JSON values; empty = the settings', if they name the method.
         model_options: Keyword arguments of the model, JSON values.
         train_options: Fields of `edgeshift.train.Training`, over the settings'.
         levels: Kept shares of the maskable weights, falling, each in (0, 1]; empty = the settings'.

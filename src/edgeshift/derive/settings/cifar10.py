@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings to train a CIFAR-10 network from scratch."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from edgeshift.core.card import Card
 
@@ -16,12 +17,13 @@ class Cifar10:
 
     card: ClassVar[Card] = Card(
         name="cifar10",
-        says="CIFAR-10 from scratch: 160 epochs a level, weights halved per level.",
+        says="CIFAR-10 from scratch, DNNShifter's way: 160 epochs a level, weights halved per level.",
         paper="house rule",
         needs="training",
     )
 
     method: str = "iterative_magnitude"
+    method_options: Mapping[str, Any] = field(default_factory=dict)
     levels: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625)
     epochs: int = 160
     batch_size: int = 128

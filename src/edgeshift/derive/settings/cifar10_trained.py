@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings to go on from CIFAR-10 weights that are trained already."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from edgeshift.core.card import Card
 
@@ -16,13 +17,20 @@ class Cifar10Trained:
 
     card: ClassVar[Card] = Card(
         name="cifar10_trained",
-        says="CIFAR-10 from trained weights: 5 epochs a level at a tenth of the usual rate.",
+        says="CIFAR-10 from trained weights: 5 epochs a level at a low rate, whole channels go.",
         paper="house rule",
         needs="training",
     )
 
     method: str = "iterative_magnitude"
-    levels: tuple[float, ...] = (1.0, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625)
+    method_options: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "rewind": "none",
+            "pattern": "channel",
+            "pattern_options": {"normalise": "group"},
+        }
+    )
+    levels: tuple[float, ...] = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
     epochs: int = 5
     first_epochs: int = 0
     batch_size: int = 128

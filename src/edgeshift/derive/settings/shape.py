@@ -17,22 +17,24 @@ TRAINED = "_trained"
 
 
 class Settings(Protocol):
-    """Training options as fields, named as in `edgeshift.train.Training`, and two of the build's own.
+    """Training options as fields, named as in `edgeshift.train.Training`, and three of the build's own.
 
     Attributes:
         card: Name, purpose and source.
         method: Training method used if none is asked for.
+        method_options: Its options, used if neither a method nor an option is asked for.
         levels: Kept shares of the maskable weights, falling, each in (0, 1].
     """
 
     card: ClassVar[Card]
     method: str
+    method_options: Mapping[str, Any]
     levels: tuple[float, ...]
 
 
 def train_options(settings: Any) -> Mapping[str, Any]:
     """The fields of settings that are training options."""
-    own = ("method", "levels")
+    own = ("method", "method_options", "levels")
     return {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in own}
 
 
