@@ -11,6 +11,10 @@ from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
 
 
+# Numbers looked at in one go: few enough that their magnitudes stay in the cache, and memory stays flat.
+CHUNK = 1 << 18
+
+
 @dataclass
 class Facts:
     """Two lattices over the graph, filled by the rules.
@@ -29,6 +33,7 @@ class Facts:
     tainted: list[bool] = field(default_factory=list)
     shares: set[int] = field(default_factory=set)
     magnitudes: dict[int, Array] = field(default_factory=dict)
+    infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
     def __post_init__(self) -> None:
         ones = [(1,) * len(v.shape) for v in self.graph.values]
@@ -66,9 +71,14 @@ class Facts:
             numbers = self.numbers(number)
             assert numbers is not None
             inner = int(np.prod(numbers.shape[lead:], dtype=np.int64))
-            flat = np.abs(numbers).reshape(-1, inner)
+            flat = numbers.reshape(-1, inner)
+            total = np.empty(len(flat), flat.dtype if flat.dtype.kind == "f" else np.float64)
+            ones = np.ones(inner, total.dtype)
+            rows = max(1, CHUNK // max(1, inner))
             with np.errstate(over="ignore", invalid="ignore"):
-                total = flat @ np.ones(inner, flat.dtype) if inner != 1 else flat[:, 0]
+                for start in range(0, len(flat), rows):
+                    part = np.abs(flat[start : start + rows])
+                    total[start : start + rows] = part @ ones if inner != 1 else part[:, 0]
             self.magnitudes[number] = total.reshape(numbers.shape[:lead])
         return self.magnitudes[number]
 
@@ -104,9 +114,12 @@ class Facts:
             return False
         data = self.graph.values[number].data
         if data is not None and data.dtype.kind == "f":
-            with np.errstate(over="ignore", invalid="ignore"):
-                # A sum is not finite as soon as one number is not; overflow only errs to the careful side.
-                return not bool(np.isfinite(self.magnitude(number, min(data.ndim, 2)).sum(dtype=np.float64)))
+            if number not in self.infinite:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    # A sum is not finite as soon as one number is not; overflow only errs to the careful side.
+                    total = self.magnitude(number, min(data.ndim, 2)).sum(dtype=np.float64)
+                self.infinite[number] = not bool(np.isfinite(total))
+            return self.infinite[number]
         return self.tainted[number]
 
 
