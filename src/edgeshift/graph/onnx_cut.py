@@ -12,7 +12,9 @@ from edgeshift.graph.onnx_model import FLOATS, array_of, captured, fresh_name, t
 from edgeshift.graph.onnx_sizes import Literal, Spelled
 
 
-def cut_onnx(trace: OnnxTrace, verdict: Verdict, spelled: Spelled, model: ModelProto | None = None) -> ModelProto:
+def cut_onnx(
+    trace: OnnxTrace, verdict: Verdict, spelled: Spelled, model: ModelProto | None = None
+) -> ModelProto:
     """A smaller copy of the model.
 
     Args:
@@ -47,6 +49,10 @@ class _Cut:
             self._attributes(position, changes)
         for literal in spelled.literals:
             self._literal(literal)
+        for position in {
+            self.trace.owner[p] for p, n in enumerate(trace.graph.nodes) if n.kind == "recurrent"
+        }:
+            self._recurrent(self.nodes[position])
         self._finish()
 
     def _parameters(self) -> None:
@@ -94,7 +100,9 @@ class _Cut:
             owner.input.extend([*kept, name])
             return
         inner = fresh_name(f"{owner.output[0]}_product", self.taken)
-        add = helper.make_node("Add", [inner, name], [owner.output[0]], fresh_name(f"{owner.name}_bias", self.taken))
+        add = helper.make_node(
+            "Add", [inner, name], [owner.output[0]], fresh_name(f"{owner.name}_bias", self.taken)
+        )
         owner.output[0] = inner
         self.after.setdefault(self.trace.owner[position], []).append(add)
 
@@ -118,6 +126,17 @@ class _Cut:
             kept = [a for a in owner.attribute if a.name != name]
             del owner.attribute[:]
             owner.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    def _recurrent(self, owner: NodeProto) -> None:
+        """A recurrent layer's own count of units; its zero states have the old width and are the default anyway."""
+        units = int(self.tensors[owner.input[2]].dims[2])
+        if units == next(a.i for a in owner.attribute if a.name == "hidden_size"):
+            return
+        kept = [a for a in owner.attribute if a.name != "hidden_size"]
+        inputs = list(owner.input)[: 4 if owner.input[3:4] != [""] else 3]
+        del owner.attribute[:], owner.input[:]
+        owner.attribute.extend([*kept, helper.make_attribute("hidden_size", units)])
+        owner.input.extend(inputs)
 
     def _literal(self, literal: Literal) -> None:
         """Other numbers in one input of an operator."""
@@ -146,7 +165,10 @@ class _Cut:
             old = self._insert(literal.node, "Div", [old, self._constant(f"{old}_down", down)])
         fixed = differs & ~grows
         if fixed.any():
-            where, numbers = self._constant(f"{old}_where", fixed), self._constant(f"{old}_numbers", literal.numbers)
+            where, numbers = (
+                self._constant(f"{old}_where", fixed),
+                self._constant(f"{old}_numbers", literal.numbers),
+            )
             old = self._insert(literal.node, "Where", [where, numbers, old])
         node.input[literal.slot] = old
 
@@ -210,7 +232,9 @@ def _select(array: Array, index: list[Array], grid: Array | None) -> Array:
         width = int(grid.sum(1).max())
         picked = np.stack([np.flatnonzero(grid[g]) if grid[g].any() else np.arange(width) for g in owner])
         array = array[index[0][:, None], picked]
-        index = [np.arange(n) if d < 2 else i for d, (n, i) in enumerate(zip(array.shape, index, strict=True))]
+        index = [
+            np.arange(n) if d < 2 else i for d, (n, i) in enumerate(zip(array.shape, index, strict=True))
+        ]
     for axis, which in enumerate(index):
         if len(which) < array.shape[axis]:
             array = np.take(array, which, axis)

@@ -69,7 +69,9 @@ def read(source: Path | bytes | ModelProto) -> ModelProto:
             raise BadValue("data of every tensor", f"other file for {tensor.name}", "inside the ONNX file")
     opset = opset_of(model)
     if opset < OLDEST_OPSET:
-        raise BadValue("opset", opset, f"{OLDEST_OPSET} or later; convert the file with onnx.version_converter")
+        raise BadValue(
+            "opset", opset, f"{OLDEST_OPSET} or later; convert the file with onnx.version_converter"
+        )
     return inline_local_functions(model) if model.functions else model
 
 
@@ -356,7 +358,9 @@ def try_out(settled: Settled, example: Mapping[str, Array] | None) -> Trial:
     try:
         runner = session(wide, plain=True)
     except Exception as error:  # ONNX Runtime has one class per status code and no common one
-        raise Untraceable(f"ONNX Runtime must be able to open the model, got: {_first_line(error)}") from error
+        raise Untraceable(
+            f"ONNX Runtime must be able to open the model, got: {_first_line(error)}"
+        ) from error
     feeds, results = _run_somewhere(runner, settled, names, example)
     everything = {**dict(zip(names, results, strict=True)), **feeds}
     shapes = {n: np.shape(a) if isinstance(a, np.ndarray) else () for n, a in everything.items()}
@@ -421,7 +425,12 @@ def _static_names(settled: Settled) -> tuple[set[str], set[str]]:
             shaped |= set(node.output)
             continue
         schema = onnx.defs.has(node.op_type, node.domain)
-        if not schema or "Random" in node.op_type or node.op_type in ("Bernoulli", "Multinomial") or captured(node):
+        if (
+            not schema
+            or "Random" in node.op_type
+            or node.op_type in ("Bernoulli", "Multinomial")
+            or captured(node)
+        ):
             continue
         inputs = [i for i in node.input if i]
         if not inputs or any(graphs_of(a) for a in node.attribute):
@@ -448,7 +457,10 @@ def _is_parameter(tensor: TensorProto) -> bool:
 
 
 def _run_somewhere(
-    runner: onnxruntime.InferenceSession, settled: Settled, names: list[str], example: Mapping[str, Array] | None
+    runner: onnxruntime.InferenceSession,
+    settled: Settled,
+    names: list[str],
+    example: Mapping[str, Array] | None,
 ) -> tuple[dict[str, Array], list[Any]]:
     """Feeds that the model takes, and what it made of them; open sizes are tried until some fit."""
     inputs = list(settled.model.graph.input)
@@ -466,7 +478,9 @@ def _run_somewhere(
         except Exception as error:  # see try_out
             why = why or error
     sizes = {n: a.shape for n, a in tries[0].items()}
-    raise Untraceable(f"ONNX Runtime must be able to run the model, got with {sizes}: {_first_line(why)}") from why  # type: ignore[arg-type]  # set by the loop
+    raise Untraceable(
+        f"ONNX Runtime must be able to run the model, got with {sizes}: {_first_line(why)}"
+    ) from why  # type: ignore[arg-type]  # set by the loop
 
 
 def _feeds(settled: Settled, size: int) -> dict[str, Array]:
@@ -482,7 +496,9 @@ def _feeds(settled: Settled, size: int) -> dict[str, Array]:
             d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else OPEN_BATCH if axis == 0 else size
             for axis, d in enumerate(kind.shape.dim)
         ]
-        found[info.name] = draw(tuple(dims), helper.tensor_dtype_to_np_dtype(kind.elem_type), generator, highs[info.name])
+        found[info.name] = draw(
+            tuple(dims), helper.tensor_dtype_to_np_dtype(kind.elem_type), generator, highs[info.name]
+        )
     return found
 
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 from onnx.reference import ReferenceEvaluator
 
 from edgeshift.core.errors import NotExact, Untraceable
@@ -33,7 +42,9 @@ class Pair:
     small: ModelProto
 
 
-def prove_onnx(own: Pair, wide: Pair, trace: OnnxTrace, verdict: Verdict, tolerance: float, seconds: float) -> Proof:
+def prove_onnx(
+    own: Pair, wide: Pair, trace: OnnxTrace, verdict: Verdict, tolerance: float, seconds: float
+) -> Proof:
     """Show that the small model computes what the model does.
 
     Args:
@@ -72,7 +83,9 @@ def prove_onnx(own: Pair, wide: Pair, trace: OnnxTrace, verdict: Verdict, tolera
             a, b = (r.run(None, dict(feeds)) for r in runners)
             mine, allowed = relative(a, b), own_tolerance(a)
             if not mine <= allowed:
-                raise NotExact(f"the shrunk model must agree within {allowed:g}, got {mine:.3g} on {kind} input")
+                raise NotExact(
+                    f"the shrunk model must agree within {allowed:g}, got {mine:.3g} on {kind} input"
+                )
             worst_own = max(worst_own, mine)
         kinds.append(kind)
     return Proof(worst, worst_own, len(kinds), tuple(kinds), tolerance).check()
@@ -93,7 +106,9 @@ def trials(trace: OnnxTrace) -> Iterator[tuple[str, dict[str, Array]]]:
             continue
         feeds = {}
         for name, like in example.items():
-            high = limits[name] if 0 in trace.trial.open_axes[name] or like.size == 0 else max(limits[name], 1)
+            high = (
+                limits[name] if 0 in trace.trial.open_axes[name] or like.size == 0 else max(limits[name], 1)
+            )
             shape = like.shape
             if kind == "other batch" and 0 in trace.trial.open_axes[name]:
                 shape = (shape[0] + 1, *shape[1:])
@@ -116,7 +131,9 @@ def _of_kind(drawn: Array, kind: str) -> Array:
 
 def relative(outputs: list[Array], others: list[Array]) -> float:
     """Largest |a - b| over largest |a|, the worst over all outputs; equal NaN and infinities count as equal."""
-    return max((_relative(np.asarray(a), np.asarray(b)) for a, b in zip(outputs, others, strict=True)), default=0.0)
+    return max(
+        (_relative(np.asarray(a), np.asarray(b)) for a, b in zip(outputs, others, strict=True)), default=0.0
+    )
 
 
 def _relative(a: Array, b: Array) -> float:

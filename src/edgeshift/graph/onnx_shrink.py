@@ -97,9 +97,7 @@ def _report(trace: OnnxTrace, verdict: Verdict, small: ModelProto) -> Report:
     before = sum(_size(v.shape) for v in trace.graph.values if v.param in trained - set(copies))
     grown = {n for n in added if n.endswith(".bias")}
     after = sum(size for name, size in sizes.items() if name in trained | grown)
-    return replace(
-        report, before=_with(report.before, before), after=_with(report.after, after)
-    )
+    return replace(report, before=_with(report.before, before), after=_with(report.after, after))
 
 
 def _with(counts: Counts, parameters: int) -> Counts:

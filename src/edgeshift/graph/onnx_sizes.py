@@ -106,7 +106,9 @@ def _sizes_after(trace: OnnxTrace, verdict: Verdict) -> dict[str, Array]:
     part.graph.node.extend(nodes)
     part.graph.output.extend(ValueInfoProto(name=n) for n in made)
     inner = {n: t for n, t in stored.items() if n in used}
-    inner |= {n: numpy_helper.from_array(a, n) for n, a in trial.fixed.items() if n in used and n not in stored}
+    inner |= {
+        n: numpy_helper.from_array(a, n) for n, a in trial.fixed.items() if n in used and n not in stored
+    }
     part.graph.initializer.extend(inner.values())
     results = session(part, plain=True).run(made, {}) if made else []
     found = dict(zip(made, results, strict=True))
@@ -129,7 +131,9 @@ def _loose(trace: OnnxTrace, verdict: Verdict, now: Mapping[str, Array]) -> Iter
         uses += [n for slot, n in enumerate(node.input) if slot not in slots]
         uses += sorted(captured(node))
     for name in dict.fromkeys(uses):
-        if name in trial.shaped and not np.array_equal(now[name], trial.shaped[name], equal_nan=now[name].dtype.kind == "f"):
+        if name in trial.shaped and not np.array_equal(
+            now[name], trial.shaped[name], equal_nan=now[name].dtype.kind == "f"
+        ):
             yield from _sources(trace, verdict, name)
 
 
@@ -180,7 +184,9 @@ def _shape(
     return [Literal(index, slot, fresh, target, scales=True)]
 
 
-def _resolve(op: str, before: tuple[int, ...], target: Array, options: Mapping[str, object]) -> tuple[int, ...] | None:
+def _resolve(
+    op: str, before: tuple[int, ...], target: Array, options: Mapping[str, object]
+) -> tuple[int, ...] | None:
     """The shape an operator makes of a target shape; None if it cannot."""
     sizes = [int(n) for n in target]
     if op == "Expand":

@@ -12,6 +12,7 @@ from onnx import NodeProto
 
 from edgeshift.graph.channels import Array, ChannelGraph, Node, Value
 from edgeshift.graph.onnx_model import (
+    MOVES,
     Settled,
     Trial,
     array_of,
@@ -37,7 +38,15 @@ UNKNOWN_ELEMENTWISE = {
     "Atanh", "Cosh", "Sinh", "Tan", "CastLike",
 }  # fmt: skip
 REDUCTIONS = {"ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min", "ReduceSum": "sum"}
-OTHER_REDUCTIONS = {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"}
+OTHER_REDUCTIONS = {
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceProd",
+    "ReduceSumSquare",
+}
+SEVERAL_OUTPUTS = ("GRU", "LSTM", "RNN", "Split")
 # Above this, log(1 + exp(x)) is x to the last of 16 digits.
 SOFTPLUS_LINEAR = 40.0
 
@@ -79,15 +88,17 @@ class _Front:
         self.nodes: Sequence[NodeProto] = list(settled.model.graph.node)
         self.uses = uses_of(settled.model)
         self.parameters = parameter_names(settled)
-        self.statistics = {n for node in self.nodes if node.op_type == "BatchNormalization" for n in node.input[3:5]}
-        self.index = 0
-        self.node: NodeProto
+        self.statistics = {
+            n for node in self.nodes if node.op_type == "BatchNormalization" for n in node.input[3:5]
+        }
+        self.index, self.node = 0, NodeProto()
         self.options: dict[str, Any] = {}
         self.done: set[int] = set()
         for info in settled.model.graph.input:
             self.graph.inputs.append(self._leaf(info.name))
-        for self.index, self.node in enumerate(self.nodes):
-            if self.index not in self.done and not self._is_static():
+        for index, node in enumerate(self.nodes):
+            self.index, self.node = index, node
+            if index not in self.done and not self._is_static():
                 self._call()
         self.graph.outputs = [self.of(o.name) for o in settled.model.graph.output]
 
@@ -135,13 +146,19 @@ class _Front:
         return slot < len(self.node.input) and bool(self.node.input[slot])
 
     def emit(
-        self, kind: str, inputs: Sequence[str | int | None], shape: tuple[int, ...] | None = None, **attributes: Any
+        self,
+        kind: str,
+        inputs: Sequence[str | int | None],
+        shape: tuple[int, ...] | None = None,
+        **attributes: Any,
     ) -> int:
         """Add a node; without a shape its output is the operator's first."""
         numbers = tuple(None if i is None else i if isinstance(i, int) else self.of(i) for i in inputs)
         name = self.node.output[0]
         out = self.graph.add_value(Value(self.shape(name) if shape is None else shape, name))
-        self.graph.nodes.append(Node(kind, numbers, (out,), attributes, self.node.op_type, self.node.name or name))
+        self.graph.nodes.append(
+            Node(kind, numbers, (out,), attributes, self.node.op_type, self.node.name or name)
+        )
         self.trace.owner.append(self.index)
         return out
 
@@ -151,7 +168,7 @@ class _Front:
         handler = getattr(self, f"_op_{node.op_type}", None) if node.domain in STANDARD else None
         result: int | None = None
         extra = any(self.uses.get(o) for o in node.output[1:] if o)  # second outputs have no rule
-        if handler is not None and (not extra or node.op_type == "Split"):
+        if handler is not None and (not extra or node.op_type in SEVERAL_OUTPUTS):
             result = handler()
         elif node.domain in STANDARD and not extra:
             result = self._entry_by_entry()
@@ -165,7 +182,11 @@ class _Front:
         if self.node.domain not in STANDARD or not onnx.defs.has(self.node.op_type, self.opset):
             return {}
         known = onnx.defs.get_schema(self.node.op_type, self.opset).attributes
-        found = {k: onnx.helper.get_attribute_value(a.default_value) for k, a in known.items() if a.default_value.name}
+        found = {
+            k: onnx.helper.get_attribute_value(a.default_value)
+            for k, a in known.items()
+            if a.default_value.name
+        }
         return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
     def _opaque(self) -> None:
@@ -177,7 +198,9 @@ class _Front:
             if name:
                 outs.append(self.graph.add_value(Value(self.shape(name), name)))
                 self.trace.number[name] = outs[-1]
-        source = self.node.op_type if self.node.domain in STANDARD else f"{self.node.domain}.{self.node.op_type}"
+        source = (
+            self.node.op_type if self.node.domain in STANDARD else f"{self.node.domain}.{self.node.op_type}"
+        )
         module = self.node.name or self.node.output[0]
         self.graph.nodes.append(Node("opaque", inputs, tuple(outs), {}, source, module))
         self.trace.owner.append(self.index)
@@ -190,14 +213,31 @@ class _Front:
         if op in UNARY:
             return self._map(UNARY[op] if exact or op == "Identity" else None)
         if op in BINARY:
-            return self.emit("elementwise", inputs, **({"fn": BINARY[op]} if exact else {}))
+            operands = [self._softened(i) for i in inputs] if op == "Add" else inputs
+            return self.emit("elementwise", operands, **({"fn": BINARY[op]} if exact else {}))
         if op in VARIADIC:
             return self._fold(VARIADIC[op] if exact else None)
         if op in UNKNOWN_ELEMENTWISE:
-            return self.emit("elementwise", [i for i in inputs if i])
+            return self.emit("elementwise", [self._softened(i) if op == "Where" else i for i in inputs if i])
         if op in REDUCTIONS or op in OTHER_REDUCTIONS:
             return self._reduce(REDUCTIONS.get(op, "other"))
         return None
+
+    def _softened(self, name: str) -> str | int:
+        """An operand; a mask of minus infinities that ends in a softmax, which makes zeros of them, as unknown."""
+        after = self.uses.get(self.node.output[0], [])
+        masks = bool(after) and all(i >= 0 and self.nodes[i].op_type == "Softmax" for i, _ in after)
+        stored = self.trace.settled.tensors.get(name)
+        data = self.trace.trial.fixed.get(name) if stored is None else array_of(stored)
+        if (
+            not masks
+            or data is None
+            or data.dtype.kind != "f"
+            or np.isnan(data).any()
+            or data.max(initial=0) == np.inf
+        ):
+            return name
+        return name if np.isfinite(data).all() else self.graph.add_value(Value(self.shape(name), name))
 
     def _map(self, fn: str | None, **options: Any) -> int:
         extra = {"fn": fn, "options": options} if fn else {}
@@ -293,7 +333,9 @@ class _Front:
         kernel = self.shape(self.node.input[1])[2:]
         stretched = any(int(s) > 1 for s in self.options.get("strides", ()))
         moved = any(int(p) > 0 for key in ("pads", "output_padding") for p in self.options.get(key, ()))
-        even = all(k == 1 for k in kernel) and not stretched and not moved and "output_shape" not in self.options
+        even = (
+            all(k == 1 for k in kernel) and not stretched and not moved and "output_shape" not in self.options
+        )
         return self._conv(len(kernel), transposed=True, padded=not even)
 
     def _conv(self, rank: int, *, transposed: bool, padded: bool) -> int:
@@ -364,6 +406,73 @@ class _Front:
         fits = self._is_vector(bias) and self.shape(bias) == self.shape(self.node.output[0])[-1:]
         return index if fits else None
 
+    # Recurrence.
+
+    def _recurrent(self, cell: str, gates: int) -> int | None:
+        """One node per direction; directions stand side by side in the outputs, and have equally many units."""
+        x, w, r = self.node.input[:3]
+        states = [n for n in self.node.input[5:7] if n]
+        plain = not {"activations", "clip", "activation_alpha"} & set(self.options) and not self.options.get(
+            "layout"
+        )
+        known = w in self.parameters and r in self.parameters and not self.given(4) and not self.given(7)
+        bias = self._optional(3)
+        if not plain or not known or not all(map(self._is_zero, states)):
+            return None
+        if bias is not None and bias not in self.parameters:
+            return None
+        time, units = self.shape(x)[:2], self.shape(r)[2]
+        outs, lasts = [], []
+        for k in range(self.shape(r)[0]):
+            parts = [self._side(n, k, (1, 2)) for n in (w, r)]
+            for half in range(2):
+                parts.append(None if bias is None else self._half(bias, k, half, gates * units))
+            at = self.emit("recurrent", [x, *parts], (*time, units), cell=cell, own_state=True)
+            outs.append(self.emit("reshape", [at], (time[0], 1, time[1], units)))
+            lasts.append(self.emit("last_state", [at], (1, time[1], units)))
+        full = (time[0], len(outs), time[1], units)
+        joined = [
+            self.emit("cat", outs, full, axis=1),
+            self.emit("cat", lasts, (len(outs), time[1], units), axis=0),
+        ]
+        for name, number in zip(self.node.output, [*joined, joined[-1]], strict=False):
+            if name:
+                self.trace.number[name] = number
+        return -1
+
+    def _side(self, name: str, direction: int, cuts: tuple[int, ...]) -> int:
+        """One direction's part of a parameter."""
+        shape = self.shape(name)
+        part = self.emit("take", [name], (1, *shape[1:]), axis=0, index=(direction,), part=None, cuts=cuts)
+        return self.emit("reshape", [part], shape[1:])
+
+    def _half(self, bias: str, direction: int, half: int, size: int) -> int:
+        """One direction's bias of the input, or of the state."""
+        whole = self._side(bias, direction, (1,))
+        index = tuple(range(half * size, (half + 1) * size))
+        return self.emit("take", [whole], (size,), axis=0, index=index, part=None, free=True)
+
+    def _is_zero(self, name: str) -> bool:
+        """Whether a tensor is zero at any size: stored so, or made so."""
+        if name in self.trace.settled.tensors:
+            return not array_of(self.trace.settled.tensors[name]).any()
+        maker = next((n for n in self.nodes if name in n.output), None)
+        if maker is None:
+            return False
+        if maker.op_type == "ConstantOfShape":
+            return not any(array_of(a.t).any() for a in maker.attribute)
+        moves = (*MOVES, "Cast", "Expand", "Slice", "Tile")
+        return maker.op_type in moves and self._is_zero(maker.input[0])
+
+    def _op_GRU(self) -> int | None:
+        return self._recurrent("gru", 3)
+
+    def _op_LSTM(self) -> int | None:
+        return self._recurrent("onnx_lstm", 4)
+
+    def _op_RNN(self) -> int | None:
+        return self._recurrent("rnn", 1)
+
     # Normalisation.
 
     def _op_BatchNormalization(self) -> int | None:
@@ -375,7 +484,9 @@ class _Front:
         return self.emit("instance_norm", list(self.node.input))
 
     def _op_GroupNormalization(self) -> int | None:
-        if self.shape(self.node.input[1]) != self.shape(self.node.input[0])[1:2]:  # before opset 21: one per group
+        if (
+            self.shape(self.node.input[1]) != self.shape(self.node.input[0])[1:2]
+        ):  # before opset 21: one per group
             return None
         return self.emit("group_norm", list(self.node.input), groups=int(self.options["num_groups"]))
 
@@ -399,7 +510,9 @@ class _Front:
 
     def _op_Transpose(self) -> int:
         rank = len(self.shape(self.node.input[0]))
-        return self.emit("permute", [self.node.input[0]], order=tuple(self.options.get("perm", range(rank)[::-1])))
+        return self.emit(
+            "permute", [self.node.input[0]], order=tuple(self.options.get("perm", range(rank)[::-1]))
+        )
 
     def _op_Concat(self) -> int:
         rank = len(self.shape(self.node.output[0]))
@@ -409,7 +522,9 @@ class _Front:
         """Pick positions along an axis; `free` where the file's own numbers may follow what is cut."""
         shape = self.shape(x) if isinstance(x, str) else self.graph.shape(x)
         size = (*shape[:axis], len(index), *shape[axis + 1 :])
-        out = self.emit("take", [x], size, axis=axis, index=tuple(int(i) for i in index), part=None, free=free)
+        out = self.emit(
+            "take", [x], size, axis=axis, index=tuple(int(i) for i in index), part=None, free=free
+        )
         self.trace.takes.setdefault(self.index, []).append(len(self.graph.nodes) - 1)
         return out
 
@@ -503,7 +618,11 @@ class _Front:
 
     def _op_Resize(self) -> int | None:
         x, out = self.shape(self.node.input[0]), self.shape(self.node.output[0])
-        if x[:2] != out[:2] or len(x) < 3 or self.options.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        if (
+            x[:2] != out[:2]
+            or len(x) < 3
+            or self.options.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+        ):
             return None
         return self._pool()
 
@@ -548,4 +667,3 @@ class _Front:
     def _op_LpNormalization(self) -> int:
         axis = int(self.options["axis"]) % len(self.shape(self.node.input[0]))
         return self.emit("softmax", [self.node.input[0]], axis=axis, sums=False)
-

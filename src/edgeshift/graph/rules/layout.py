@@ -18,7 +18,7 @@ class Layout:
 
     Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "take" (`axis`, `index` = picked
     positions, `part` = (number, count) where the axis is cut into equal parts, `free` = whoever picks may be told other
-    positions), "cat" (`axis`), "pad" (`before`, `after` per axis, `value`), "expand" (none).
+    positions; on any: `cuts` = axes of a parameter that may be cut), "cat" (`axis`), "pad" (`before`, `after` per axis, `value`), "expand" (none).
     """
 
     card: ClassVar[Card] = Card(
@@ -33,6 +33,8 @@ class Layout:
         """See `Rule.tie`."""
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
+        for d in node.attributes.get("cuts", ()):
+            ties.param_axis(x, d)
         labels = ties.labels[x]
         old, new = ties.graph.shape(x), ties.graph.shape(out)
         if node.kind == "permute":

@@ -14,7 +14,7 @@ from edgeshift.graph.ties import Labels, Ties
 
 # Blocks of rows in each weight, and the one that makes the candidate: all of it zero and a zero state stays zero,
 # whatever the gates do.
-GATES = {"gru": (3, 2), "lstm": (4, 2), "rnn": (1, 0)}
+GATES = {"gru": (3, 2), "lstm": (4, 2), "onnx_lstm": (4, 3), "rnn": (1, 0)}
 
 
 @dataclass(frozen=True)
