@@ -32,6 +32,7 @@ def build(
     ] = "",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal variants.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads to train with; all cores if left out.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure each variant only briefly.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped build left off.")] = False,
     option: Annotated[list[str] | None, typer.Option(help="Method option, key=value; repeatable.")] = None,
     model_option: Annotated[
@@ -73,6 +74,7 @@ def build(
         seed=seed,
         threads=threads,
         resume=resume,
+        quick=quick,
     )
     portfolio = run(job, Screen(quiet=json))
     write_html(portfolio, portfolio.path / PAGE)

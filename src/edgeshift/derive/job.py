@@ -29,6 +29,7 @@ class Job:
         threads: To train with; None = every core this process may use.
         resume: Go on in `out` instead of asking for an empty folder.
         batch_sizes: Inputs per call at which latency is measured.
+        quick: Measure each variant briefly, and not all in turns at the end.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Job:
     threads: int | None = None
     resume: bool = False
     batch_sizes: tuple[int, ...] = (1, 32)
+    quick: bool = False
 
     def check(self) -> "Job":
         """Self, or BadValue."""

@@ -54,7 +54,7 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     groups = channel_groups(parent.model, parent.sample)
     task = Task(factory, data.split("train"), data.split("validation"), ref.mean, ref.std, groups)
     portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
-    judge = Judge.of(data, ref, job.batch_sizes)
+    judge = Judge.of(data, ref, job)
     folder = job.out / WORK / LEVELS
     with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
         for level in run_levels(choices.method, task, choices.training, choices.levels, folder, progress):
@@ -62,7 +62,7 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
                 portfolio = keep(portfolio, level, parent, judge)
             progress.say(line_about(portfolio, level))
             step()
-    return measured(portfolio, job, progress)
+    return portfolio if job.quick else measured(portfolio, job, progress)
 
 
 @dataclass(frozen=True)
