@@ -69,17 +69,35 @@ def shrink(
         NotExact: If the two models differ; names the first layer that does.
     """
     inputs = example if isinstance(example, tuple) else (example,)
-    columns = moves(trace(model, inputs)) if merge_twins else {}
+    graph, prepare = traced(model, inputs, merge_twins=merge_twins)
+    small = shrink_traced(model, graph, inputs, prepare=prepare, prove_it=prove_it, tolerance=tolerance)
+    return _narrow(small, inputs, tolerance) if narrow_branches else small
+
+
+def traced(
+    model: nn.Module, example: tuple[Any, ...], *, merge_twins: bool = False
+) -> tuple[ChannelGraph, Model]:
+    """What `shrink_traced` takes: the graph, and the exact rewriting of the model that it was traced from.
+
+    Attention modules of torch are opened, but only those in which something goes.
+
+    Args:
+        model: Any model torch.export can trace. Not changed.
+        example: Its positional arguments.
+        merge_twins: See `shrink`.
+
+    Raises:
+        Untraceable: If torch.export cannot trace the model.
+    """
+    columns = moves(trace(model, example)) if merge_twins else {}
     names = [n for n, m in model.named_modules() if can_open(m)]
     while True:
         prepare = partial(prepared, names=names, columns=columns)
-        graph = trace(prepare(model), inputs)
+        graph = trace(prepare(model), example)
         changed = list(fit_attention(analyse(graph), names)) if names else names
         if changed == names:
-            break
-        names = changed  # open only the attention modules in which something goes
-    small = shrink_traced(model, graph, inputs, prepare=prepare, prove_it=prove_it, tolerance=tolerance)
-    return _narrow(small, inputs, tolerance) if narrow_branches else small
+            return graph, prepare
+        names = changed
 
 
 def prepared(
