@@ -82,6 +82,46 @@ class AveragePool(OpRun):  # type: ignore[misc]  # onnx has no types
         return (total / window.of(counted, 1 if count_include_pad else 0, 0).sum(over),)
 
 
+class ConvTranspose(OpRun):  # type: ignore[misc]  # onnx has no types
+    """Each entry of the input spreads the kernel around its place."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, w: Array, b: Array | None = None, auto_pad: Any = None, dilations: Any = None,
+        group: Any = None, kernel_shape: Any = None, output_padding: Any = None, output_shape: Any = None,
+        pads: Any = None, strides: Any = None,
+    ) -> tuple[Array]:  # fmt: skip
+        rank, groups = x.ndim - 2, int(group or 1)
+        kernel, sizes = w.shape[2:], x.shape[2:]
+        steps, gaps = list(strides or [1] * rank), list(dilations or [1] * rank)
+        extra = list(output_padding or [0] * rank)
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, gaps, strict=True)]
+        full = [(n - 1) * s + r + e for n, s, r, e in zip(sizes, steps, reach, extra, strict=True)]
+        result = np.zeros((x.shape[0], groups, w.shape[1], *full), x.dtype)
+        parts = x.reshape(x.shape[0], groups, -1, *sizes)
+        weights = w.reshape(groups, -1, *w.shape[1:])
+        for tap in np.ndindex(*kernel):
+            spread = np.einsum("ngi...,gio->ngo...", parts, weights[(..., *tap)])
+            at = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, gaps, sizes, steps, strict=True)]
+            result[(slice(None), slice(None), slice(None), *at)] += spread
+        result = result.reshape(x.shape[0], -1, *full)
+        auto = auto_pad or "NOTSET"
+        wanted = output_shape or ([n * s for n, s in zip(sizes, steps, strict=True)] if "SAME" in auto else None)
+        begin, end = self._crop(full, wanted, list(pads or [0] * 2 * rank), auto)
+        result = result[(slice(None), slice(None), *(slice(p, n - q) for p, q, n in zip(begin, end, full, strict=True)))]
+        return (result if b is None else result + b.reshape(-1, *[1] * rank),)
+
+    @staticmethod
+    def _crop(full: list[int], wanted: Any, pads: list[int], auto: str) -> tuple[list[int], list[int]]:
+        """What goes at the beginning and at the end of each axis."""
+        if wanted is None:
+            return pads[: len(full)], pads[len(full) :]
+        total = [n - int(size) for n, size in zip(full, wanted, strict=True)]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        return (small, large) if auto == "SAME_UPPER" else (large, small)
+
+
 class Window:
     """Where the windows of a pooling operator lie, in any number of spatial axes."""
 
@@ -133,4 +173,4 @@ class Window:
 
 def evaluator(model: ModelProto) -> ReferenceEvaluator:
     """A float64 evaluator of a model."""
-    return ReferenceEvaluator(model, new_ops=[Erf, Gelu, HardSwish, MaxPool, AveragePool])
+    return ReferenceEvaluator(model, new_ops=[Erf, Gelu, HardSwish, MaxPool, AveragePool, ConvTranspose])

@@ -284,23 +284,26 @@ class _Front:
     def _op_conv3d(self, x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):  # type: ignore[no-untyped-def]
         return self._conv(x, w, bias, stride, _many(padding), dilation, groups, 3)
 
-    def _transposed(self, rank: int, x: Any, w: Any, bias: Any, padding: Any, out_padding: Any, groups: int) -> "_Number":
-        # Overlapping or clipped kernels reach positions unequally: a constant input is no constant output.
+    def _transposed(
+        self, rank: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, out_padding: Any, groups: int
+    ) -> "_Number":
+        # Overlapping, spread or clipped kernels reach positions unequally: a constant input is no constant output.
         kernel = self._shape(w)[2:]
-        even = all(k == 1 for k in kernel) and not any(_many(padding)) and not any(_many(out_padding))
+        whole = all(k == 1 for k in kernel) and all(s == 1 for s in _many(stride))
+        even = whole and not any(_many(padding)) and not any(_many(out_padding))
         return self._emit(
             "conv", [x, w, bias], groups=groups, transposed=True, padded=not even, rank=rank,
             can_bias=self._can_bias(w, bias),
         )  # fmt: skip
 
     def _op_conv_transpose1d(self, x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):  # type: ignore[no-untyped-def]
-        return self._transposed(1, x, w, bias, padding, output_padding, groups)
+        return self._transposed(1, x, w, bias, stride, padding, output_padding, groups)
 
     def _op_conv_transpose2d(self, x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):  # type: ignore[no-untyped-def]
-        return self._transposed(2, x, w, bias, padding, output_padding, groups)
+        return self._transposed(2, x, w, bias, stride, padding, output_padding, groups)
 
     def _op_conv_transpose3d(self, x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):  # type: ignore[no-untyped-def]
-        return self._transposed(3, x, w, bias, padding, output_padding, groups)
+        return self._transposed(3, x, w, bias, stride, padding, output_padding, groups)
 
     def _op_linear(self, x, w, bias=None):  # type: ignore[no-untyped-def]
         return self._emit("linear", [x, w, bias], can_bias=self._can_bias(w, bias))
@@ -414,6 +417,16 @@ class _Front:
         order = list(range(rank))
         order[a % rank], order[b % rank] = b % rank, a % rank
         return self._emit("permute", [x], order=tuple(order))
+
+    def _op_movedim(self, x, source, destination):  # type: ignore[no-untyped-def]
+        rank = len(self._shape(x))
+        moves = sorted((to % rank, at % rank) for at, to in zip(_many(source), _many(destination), strict=True))
+        order = [d for d in range(rank) if d not in {at for _, at in moves}]
+        for to, at in moves:
+            order.insert(to, at)
+        return self._emit("permute", [x], order=tuple(order))
+
+    _op_moveaxis, _op_swapaxes, _op_swapdims = _op_movedim, _op_transpose, _op_transpose
 
     def _op_t(self, x):  # type: ignore[no-untyped-def]
         return self._emit("permute", [x], order=tuple(range(len(self._shape(x))))[::-1])

@@ -81,7 +81,16 @@ class Norm:
             scale, shift = vector(1, 1.0), vector(2, 0.0)
             flat = ~np.isnan(inputs) | (scale == 0)
             result = np.where(flat & (not facts.is_tainted(x)), shift, np.nan)
+        elif node.kind == "group_norm":
+            scale, shift = vector(1, 1.0), vector(2, 0.0)
+            result = np.where((scale == 0) & (not facts.is_tainted(x)), shift, np.nan)
         else:
+            if node.inputs[1] is not None and not facts.is_tainted(x):
+                scale = facts.constant(node.inputs[1])
+                last = node.inputs[2] if len(node.inputs) > 2 else None
+                shift = np.zeros(1) if last is None else facts.constant(last)
+                flat = np.where(scale == 0, shift, np.nan)
+                facts.const[out] = flat.reshape((1,) * (rank - flat.ndim) + flat.shape)
             return
         result = np.where(np.isfinite(result), result, np.nan)
         facts.const[out] = result.reshape([1, -1] + [1] * (rank - 2))
@@ -102,6 +111,8 @@ class Norm:
             groups = facts.needed_channels(out, 1).reshape(int(node.attributes["groups"]), -1)
             whole = np.repeat(groups.any(1), groups.shape[1])
             needed = whole.reshape([1, size] + [1] * (needed.ndim - 2))
+        elif node.kind == "instance_norm":
+            needed = needed.any(tuple(range(2, needed.ndim)), keepdims=True)
         facts.add_read(x, needed)
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
@@ -114,6 +125,19 @@ class Norm:
         elif node.kind == "group_norm":
             groups = facts.needed_channels(out, 1).reshape(int(node.attributes["groups"]), -1)
             demands.keep_axis(x, 1, np.repeat(groups.any(1), groups.shape[1]))
+        elif node.kind == "instance_norm":
+            self._keep_positions(x, facts.needed_channels(out, 1), demands)
+
+    @staticmethod
+    def _keep_positions(x: int, needed: Array, demands: Demands) -> None:
+        """Channels that a reshape moved into the positions a norm covers stay, constant or not."""
+        labels = demands.ties.labels[x]
+        for axis in range(2, len(labels.axes)):
+            if labels.axes[axis] is not None and needed.any():
+                demands.keep(labels.axes[axis])
+        if labels.cells is not None and max(labels.box_axes()) > 1:
+            whole = labels.cells if labels.cells.shape[1] == 1 else labels.cells[:, needed]
+            demands.keep(whole if needed.any() else whole[:0])
 
     def edit(self, position: int, node: Node, facts: Facts, fate: Fate, edits: Edits) -> None:
         """See `Rule.edit`: whole groups may go from a group norm."""
