@@ -309,7 +309,10 @@ class Builder:
         same = [i for i, s in enumerate(self.shapes) if s == shape]
         ones = [i for i, s in enumerate(self.shapes) if s == (shape[0],) + (1,) * (len(shape) - 1)]
         other = self.choose(same + ones)
-        self.run(self.choose(("add", "add", "mul", "sub", "maximum")), (x, other), (), shape)
+        kind = self.choose(("add", "add", "mul", "sub", "maximum"))
+        if x == other and kind == "sub":  # zero by algebra, which no rule is asked to see
+            kind = "add"
+        self.run(kind, (x, other), (), shape)
 
     def _cat(self, x: int, shape: tuple[int, ...]) -> None:
         fits = [i for i, s in enumerate(self.shapes) if s[1:] == shape[1:]]
@@ -428,7 +431,7 @@ def draw_network(choose: Choose, *, steps: int = 8, poison: bool = True) -> Draw
     Args:
         choose: Picks one of a sequence; `random.Random(seed).choice` or a hypothesis draw.
         steps: How many operators at most.
-        poison: Whether NaN and infinity may be planted.
+        poison: Whether NaN, infinity and denormal numbers may be planted.
     """
     torch.manual_seed(choose(range(1000)))
     builder = Builder(choose, choose((2, 2, 1, 3)))
@@ -474,7 +477,7 @@ def plant(model: nn.Module, choose: Choose, *, poison: bool) -> bool:
                 _kill(weight, bias, choose(("none", "rows", "rows_bias", "all", "all_bias", "half_bias")), 0)
                 continue
             axis = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
-            how = choose(DEATHS)
+            how = choose(DEATHS if poison else DEATHS[:-1])
             _kill(weight, bias, how, axis)
             if poison and choose((False,) * 12 + (True,)):
                 weight.view(-1)[choose(range(weight.numel()))] = choose((math.nan, math.inf, -math.inf))

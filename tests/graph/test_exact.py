@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn.utils import prune
 
 from edgeshift.core.errors import Untraceable
 from edgeshift.core.shape_plan import ShapePlan, resize_
-from edgeshift.graph.exact import Shrunk, channel_groups, count, shrink
+from edgeshift.graph import Shrunk, channel_groups, count, shrink
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -613,3 +614,70 @@ def test_channel_groups_name_the_rows_that_make_each_channel() -> None:
     assert {n: r.tolist() for n, r in groups[0].rows.items()} == {
         n: [[i] for i in range(6)] for n in ("stem.weight", "stem.bias", "body.weight", "body.bias")
     }
+
+
+class Functional(nn.Module):
+    """A matrix product with a parameter of the user's own, which has no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.w, self.c = nn.Linear(8, 3), nn.Parameter(torch.eye(3)), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.a(x) @ self.w)
+
+
+def test_a_constant_that_goes_asks_for_none_of_those_it_is_made_of() -> None:
+    model = Functional()
+    kill(model.a, 0, 1, bias=1)
+    ignore(model.c, 0)  # what 0 becomes is constant and unread; what 1 becomes is a constant somebody reads
+    shrunk = shrunk_is_equal(model, torch.randn(2, 8))
+    assert shrunk.report.after.widths == {"a": 1, "w": 1, "c": 2}
+    assert [n for n, _ in shrunk.model.named_parameters()] == [
+        "w",
+        "a.weight",
+        "a.bias",
+        "c.weight",
+        "c.bias",
+    ]
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.GroupNorm(1, 4)])
+def test_a_group_norm_whose_scales_are_zero_reads_nothing(norm: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        norm.weight[:] = 0
+        norm.bias.normal_()
+    assert shrunk_is_equal(model, X).report.after.widths == {"0": 1, "2": 2}
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_a_layer_norm_whose_scales_are_zero_reads_nothing(norm: type[nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), norm(4), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight[:] = 0
+    assert shrunk_is_equal(model, torch.randn(2, 6)).report.after.widths == {"0": 1, "2": 2}
+
+
+def test_axes_may_be_moved_by_any_of_torchs_names() -> None:
+    for move in (
+        lambda x: x.movedim(1, -1),
+        lambda x: x.moveaxis((2, 3), (1, 2)),
+        lambda x: x.swapaxes(1, 3),
+        lambda x: x.swapdims(-1, 1),
+    ):
+        model = Moved(move)
+        kill(model.a, 2, 3)
+        assert shrunk_is_equal(model, X).report.after.widths == {"a": 6, "b": 2}
+
+
+class Moved(nn.Module):
+    """A linear layer over channels that were moved last."""
+
+    def __init__(self, move: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.move = move
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.move(self.a(x)))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeshift.graph.exact import shrink
+from edgeshift.graph import shrink
 from edgeshift.graph.fronts.torch_export import trace
 from edgeshift.graph.ranges import Ranges
 

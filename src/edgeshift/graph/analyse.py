@@ -112,7 +112,27 @@ def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Ver
     for number in pinned:
         ties.pin_value(number)
     facts = learn(graph)
-    demands = Demands(ties)
+    silent, awake = np.zeros((2, ties.used), np.bool_)
+    while True:
+        demands = Demands(ties, silent=silent)
+        verdict = _decide(facts, demands)
+        gone = np.zeros(ties.used, np.bool_)
+        for atoms in demands.noted:
+            gone[ties.roots(atoms)] = True
+        awake |= silent & verdict.alive
+        # A constant that goes needs none of those it was made of, unless that very decision brings it back.
+        quiet = (silent | (gone & ~verdict.alive)) & ~awake
+        if np.array_equal(quiet, silent):
+            break
+        silent = quiet
+    for position, node in enumerate(graph.nodes):
+        rules()[node.kind].edit(position, node, facts, verdict, verdict.edits)
+    return verdict
+
+
+def _decide(facts: Facts, demands: Demands) -> Verdict:
+    """Who stays, given which channels are known to go."""
+    graph, ties = facts.graph, demands.ties
     for position, node in enumerate(graph.nodes):
         rules()[node.kind].demand(position, node, facts, demands)
     _need(facts, demands)
@@ -122,8 +142,6 @@ def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Ver
     verdict = Verdict(graph, ties, facts, alive, named=demands.named)
     make_whole(verdict)
     _choose_carriers(verdict, demands)
-    for position, node in enumerate(graph.nodes):
-        rules()[node.kind].edit(position, node, facts, verdict, verdict.edits)
     return verdict
 
 

@@ -153,12 +153,29 @@ class Demands:
         kept: Atoms that must stay.
         merges: Sets of constant channels of which one must stay.
         named: Operators without a rule that kept channels: source name -> count.
+        silent: Atoms whose channel goes, so that what it would read is not asked for.
+        noted: Atoms of constant channels that asked for other constants, in case they go themselves.
     """
 
     ties: Ties
     kept: list[Array] = field(default_factory=list)
     merges: list[Merge] = field(default_factory=list)
     named: dict[str, int] = field(default_factory=dict)
+    silent: Array | None = None
+    noted: list[Array] = field(default_factory=list)
+
+    def is_silent(self, number: int, axis: int) -> Array:
+        """`(n,)`, bool: channels that are known to go."""
+        vector = self.ties.axis(number, axis)
+        if vector is None or self.silent is None:
+            return np.zeros(self.ties.graph.shape(number)[axis], np.bool_)
+        return np.asarray(self.silent[self.ties.roots(vector)])
+
+    def note(self, number: int, axis: int, which: Array) -> None:
+        """These channels are constant and asked for others; if they go, the question is put again."""
+        vector = self.ties.axis(number, axis)
+        if vector is not None:
+            self.noted.append(vector[which])
 
     def keep(self, atoms: Array | None) -> None:
         """These must stay."""

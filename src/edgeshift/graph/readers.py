@@ -170,8 +170,9 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     others = tuple(d for d in range(full.ndim) if d != reader.axis)
     known = ~np.isnan(full).any(others)
     constants = facts.channel(reader.x, reader.axis)
-    alive = facts.needed_channels(reader.out, reader.out_axis)
-    alive = alive | ~np.isnan(facts.channel(reader.out, reader.out_axis))
+    needed = facts.needed_channels(reader.out, reader.out_axis)
+    fixed = ~needed & ~np.isnan(facts.channel(reader.out, reader.out_axis))
+    alive = needed | (fixed & ~demands.is_silent(reader.out, reader.out_axis))
     if nonzero is None:
         demands.keep_axis(reader.x, reader.axis, known if alive.any() else np.zeros(size, np.bool_))
         return
@@ -188,6 +189,7 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     lone = reader.bias is None or not is_shared(reader.bias, demands.ties)
     if reader.even and reader.can_bias and not shared and lone:
         return
+    demands.note(reader.out, reader.out_axis, fixed)
     if movable:
         which = np.flatnonzero(shift)
         demands.merges.append(Merge(position, reader.x, reader.axis, which, constants[which]))
@@ -219,7 +221,7 @@ def reader_edit(reader: Reader, position: int, facts: Facts, fate: Fate, edits: 
     if reader.even and gone.any():
         rows = np.arange(facts.graph.values[reader.out].shape[reader.out_axis])
         inputs = np.where(gone, constants, 0.0).reshape(reader.groups, -1)
-        delta = _sum_constants(reader, facts, rows, inputs)
+        delta = _sum_constants(reader, facts, rows, inputs) * fate.kept(reader.out, reader.out_axis)
         if delta.any():
             edits.bias[position] = delta
 

@@ -428,6 +428,16 @@ class _Front:
 
     _op_moveaxis, _op_swapaxes, _op_swapdims = _op_movedim, _op_transpose, _op_transpose
 
+    def _op_movedim(self, x, source, destination):  # type: ignore[no-untyped-def]
+        rank = len(self._shape(x))
+        moves = sorted((to % rank, at % rank) for at, to in zip(_many(source), _many(destination), strict=True))
+        order = [d for d in range(rank) if d not in {at for _, at in moves}]
+        for to, at in moves:
+            order.insert(to, at)
+        return self._emit("permute", [x], order=tuple(order))
+
+    _op_moveaxis, _op_swapaxes, _op_swapdims = _op_movedim, _op_transpose, _op_transpose
+
     def _op_t(self, x):  # type: ignore[no-untyped-def]
         return self._emit("permute", [x], order=tuple(range(len(self._shape(x))))[::-1])
 
