@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time to derive a portfolio from one sparse run, against training every variant separately.
+
+    python -m bench.main_job.derive_cost digits
+    python -m bench.main_job.derive_cost cifar10 --portfolio DIR     # a finished build of cifar10_resnet20
+
+Deriving: the whole build is timed; the log of every level says how much of it was training, the rest is shrinking,
+proving, exporting, judging and measuring. Conventional: every variant's own architecture from random weights.
+
+`digits` runs all of it, with the epochs of the parent for each separate training. `cifar10` cannot in an hour: the
+separate trainings are modelled as (seconds per epoch measured here on that architecture) x 200 epochs, which is what
+the authors of the pretrained parent used (akamaster/pytorch_resnet_cifar10), and the parent is charged the same.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.record import Run, keep, table
+from edgeshift.core.progress import Silent
+from edgeshift.core.values import Variant
+from edgeshift.data import DataSet, Split, open_set
+from edgeshift.derive.job import Job
+from edgeshift.derive.line import build
+from edgeshift.formats import load
+from edgeshift.models import build as build_model
+from edgeshift.portfolio import Portfolio
+from edgeshift.train import METHODS, Task, Training, run_levels
+
+PUBLISHED_EPOCHS = 200
+# Images of one timed slice of a CIFAR-10 epoch: 40 steps of 128.
+SLICE = 40 * 128
+
+
+def seconds_of(portfolio: Portfolio, variant: Variant) -> float:
+    """Training time of a variant's level, from its log."""
+    lines = portfolio.read(variant, "log").decode().splitlines()
+    return sum(float(json.loads(line)["seconds"]) for line in lines)
+
+
+def scratch(portfolio: Portfolio, variant: Variant) -> Callable[[], nn.Module]:
+    """A factory of the variant's architecture with random weights."""
+    path = portfolio.path_of(variant, "weights")
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        model = load(path, lambda: build_model(portfolio.model))
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        return model
+
+    return make
+
+
+def train_alone(factory: Callable[[], nn.Module], data: DataSet, training: Training, part: int = 0) -> float:
+    """Seconds to train one dense network; only the first `part` training images if given."""
+    train = data.split("train")
+    if part:
+        train = Split(train.images[:part], train.labels[:part])
+    task = Task(factory, train, data.split("validation"), data.mean, data.std, ())
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        list(run_levels(METHODS.make("one_shot"), task, training, (1.0,), Path(folder), Silent()))
+        return time.perf_counter() - start
+
+
+def digits() -> tuple[list[dict[str, Any]], list[str]]:
+    """Everything run: one build of the default portfolio, then each variant alone."""
+    data = open_set("digits")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        portfolio = build(Job("resnet8", "digits", Path(folder) / "out", threads=1))
+        whole = time.perf_counter() - start
+        trained = sum(seconds_of(portfolio, v) for v in portfolio)
+        epochs = len(portfolio.read(portfolio.variants[0], "log").splitlines())
+        training = Training(epochs=epochs, batch_size=64, lr=0.1, bf16="off", threads=1)
+        rows = []
+        for variant in portfolio:
+            alone = train_alone(scratch(portfolio, variant), data, training)
+            rows.append({"variant": variant.name, "parameters": variant.parameters, "alone_s": round(alone, 2)})
+    return rows, sums(rows, whole, trained, f"measured, {epochs} epochs each")
+
+
+def cifar10(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """A finished build; separate trainings from a timed slice of an epoch of each architecture."""
+    data, portfolio = open_set("cifar10"), Portfolio.open(path)
+    share = SLICE / len(data.split("train").labels)
+    one = Training(epochs=1, lr=0.1, augment="crop_flip", threads=2)
+    rows = []
+    for variant in portfolio:
+        epoch = train_alone(scratch(portfolio, variant), data, one, SLICE) / share
+        alone = epoch * PUBLISHED_EPOCHS
+        rows.append(
+            {
+                "variant": variant.name,
+                "parameters": variant.parameters,
+                "epoch_s": round(epoch, 1),
+                "alone_s": round(alone, 1),
+            }
+        )
+    trained = sum(seconds_of(portfolio, v) for v in portfolio)
+    # One build more, with nothing to train: what is left is the deriving.
+    job = Job(
+        "cifar10_resnet20",
+        "cifar10",
+        Path(tempfile.mkdtemp()) / "out",
+        method="one_shot",
+        levels=tuple(round(1 - 0.1 * i, 1) for i in range(len(portfolio.variants))),
+        method_options={"pattern": "channel"},
+        train_options={"first_epochs": 0},
+        epochs=0,
+        threads=2,
+    )
+    start = time.perf_counter()
+    build(job)
+    derive = time.perf_counter() - start
+    parent = rows[0]["alone_s"]
+    findings = sums(rows, derive + trained, trained, f"modelled, {PUBLISHED_EPOCHS} epochs each")
+    both = sum(r["alone_s"] for r in rows) / (parent + trained + derive)
+    return rows, [*findings, f"With the parent's own {PUBLISHED_EPOCHS} epochs charged to us: {both:.2f}x."]
+
+
+def sums(rows: list[dict[str, Any]], whole: float, trained: float, how: str) -> list[str]:
+    """The ratios, in words."""
+    alone = sum(r["alone_s"] for r in rows)
+    derive = whole - trained
+    return [
+        f"{len(rows)} variants trained alone: {alone:.1f} s ({how}).",
+        f"One sparse run and deriving them: {whole:.1f} s, of which {trained:.1f} s training and {derive:.1f} s deriving.",
+        f"Ratio with the sparse training: {alone / whole:.2f}x; deriving alone: {alone / derive:.1f}x.",
+    ]
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", choices=("digits", "cifar10"))
+    parser.add_argument("--portfolio", type=Path)
+    chosen = parser.parse_args()
+    if chosen.data == "cifar10" and chosen.portfolio is None:
+        parser.error("cifar10 needs --portfolio, a finished build of cifar10_resnet20")
+    rows, findings = digits() if chosen.data == "digits" else cifar10(chosen.portfolio)
+    print(table(rows, list(rows[0])))
+    print("\n".join(findings))
+    run = Run(f"derive_cost_{chosen.data}", "Time to derive a portfolio against training every variant separately.")
+    keep(replace(run, threads=1 if chosen.data == "digits" else 2, spread="none: one run"), rows, findings)
+
+
+if __name__ == "__main__":
+    main()
