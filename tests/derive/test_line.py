@@ -184,8 +184,8 @@ PROGRAM = """
 from pathlib import Path
 from edgeshift.derive import Job, build
 
-build(Job("own_nets:make", "bars.npz", Path("killed"), levels=(1.0, 0.6, 0.3), epochs=2, threads=1, quick=True,
-          batch_sizes=(1,), resume=True, train_options={"batch_size": 32, "bf16": "off"}))
+build(Job("own_nets:make", "bars.npz", Path("killed"), levels=(1.0, 0.6, 0.3), epochs=2, quick=True,
+          threads=1, batch_sizes=(1,), resume=True, train_options={"batch_size": 32, "bf16": "off"}))
 """
 
 
