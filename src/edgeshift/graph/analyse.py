@@ -168,11 +168,14 @@ def make_whole(verdict: Verdict) -> None:
     boxes = [(box, ties.roots(box.cells), [ties.roots(s) for s in box.slices]) for box in ties.boxes]
     while True:
         before = int(verdict.alive.sum())
+        for box, cells, slices in boxes:
+            _fill(box, cells, slices, verdict.alive)
+        if int(verdict.alive.sum()) != before:
+            continue
+        # Only now: a slice is alive as soon as one of its cells is, which the boxes have just said.
         for atoms in roots:
             if not verdict.alive[atoms].any():
                 verdict.alive[atoms[0]] = True
-        for box, cells, slices in boxes:
-            _fill(box, cells, slices, verdict.alive)
         if int(verdict.alive.sum()) == before:
             return
 

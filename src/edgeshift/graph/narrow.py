@@ -66,12 +66,12 @@ def faster_narrow(model: nn.Module, example: tuple[Any, ...]) -> list[str]:
             handle.remove()
         box = nn.ModuleDict({"conv": module})
         other = narrowed(box, ["conv"])["conv"]  # type: ignore[index]  # a ModuleDict again
-        if seen and _time(other, seen[0], module):
+        if seen and is_faster(other, seen[0], module):
             found.append(name)
     return found
 
 
-def _time(one: nn.Module, x: Tensor, two: nn.Module) -> bool:
+def is_faster(one: nn.Module, x: Tensor, two: nn.Module) -> bool:
     """Whether the first module's median time is below the second's, measured in turns."""
     taken: tuple[list[float], list[float]] = ([], [])
     with torch.no_grad():

@@ -192,6 +192,8 @@ class _Front:
     def _call(self, node: torch.fx.Node) -> None:
         if node.target is operator.getitem:
             source, index = node.args
+            if not node.users:  # such as the final state that most recurrent networks throw away
+                return
             if source.name in self.pieces:
                 self.number[node.name] = self.pieces[source.name][index]()
             return
@@ -340,7 +342,11 @@ class _Front:
     _op_alpha_dropout = _op_dropout
 
     def _op_to(self, x, *args, **kwargs):  # type: ignore[no-untyped-def]
-        return self._emit("elementwise", [x], fn="identity" if self.node.meta["val"].is_floating_point() else None)
+        before, after = x.meta["val"].dtype, self.node.meta["val"].dtype
+        if not after.is_floating_point:
+            return self._emit("elementwise", [x], fn=None)
+        coarser = before.is_floating_point and torch.finfo(after).eps > torch.finfo(before).eps
+        return self._emit("elementwise", [x], fn="narrow" if coarser else "identity")
 
     _op__to_copy = _op_to
 
@@ -417,16 +423,6 @@ class _Front:
         order = list(range(rank))
         order[a % rank], order[b % rank] = b % rank, a % rank
         return self._emit("permute", [x], order=tuple(order))
-
-    def _op_movedim(self, x, source, destination):  # type: ignore[no-untyped-def]
-        rank = len(self._shape(x))
-        moves = sorted((to % rank, at % rank) for at, to in zip(_many(source), _many(destination), strict=True))
-        order = [d for d in range(rank) if d not in {at for _, at in moves}]
-        for to, at in moves:
-            order.insert(to, at)
-        return self._emit("permute", [x], order=tuple(order))
-
-    _op_moveaxis, _op_swapaxes, _op_swapdims = _op_movedim, _op_transpose, _op_transpose
 
     def _op_movedim(self, x, source, destination):  # type: ignore[no-untyped-def]
         rank = len(self._shape(x))
@@ -590,6 +586,47 @@ class _Front:
 
     def _op_sum(self, x, dim=None, keepdim=False, dtype=None):  # type: ignore[no-untyped-def]
         return self._reduce("sum", x, dim, keepdim)
+
+    def _op_var(self, x, dim=None, unbiased=True, keepdim=False, correction=None):  # type: ignore[no-untyped-def]
+        return self._reduce("other", x, None if isinstance(dim, bool) else dim, keepdim)
+
+    _op_std = _op_var
+
+    def _op_linalg_vector_norm(self, x, ord=2, dim=None, keepdim=False, dtype=None):  # type: ignore[no-untyped-def]
+        return self._reduce("other", x, dim, keepdim)
+
+    _op_norm = _op_linalg_vector_norm
+
+    def _only_first(self) -> bool:
+        """Whether nobody takes more than the first of several outputs."""
+        return all(user.target is operator.getitem and user.args[1] == 0 for user in self.node.users)
+
+    def _extreme(self, name, x, dim, keepdim):  # type: ignore[no-untyped-def]
+        if isinstance(dim, torch.fx.Node):
+            return self._emit("elementwise", [x, dim], fn=name)
+        if dim is None:
+            return self._reduce(name, x, None, False)
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._reduce(name, x, dim, keepdim)]
+        return None
+
+    def _op_max(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
+        return self._extreme("max", x, dim, keepdim)
+
+    def _op_min(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
+        return self._extreme("min", x, dim, keepdim)
+
+    def _op_adaptive_max_pool2d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 2)]
+
+    def _op_adaptive_max_pool1d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 1)]
+
+    def _op_adaptive_max_pool3d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 3)]
 
     def _op_amax(self, x, dim=(), keepdim=False):  # type: ignore[no-untyped-def]
         return self._reduce("max", x, dim, keepdim)
