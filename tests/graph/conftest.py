@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small networks run slower on several threads than on one."""
+"""Small networks run slower on several threads than on one; `bench` is importable from the repository's root."""
+
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,10 @@ _DOOR = {
     "bench": "edgeshift.derive.remeasure",
     "build": "edgeshift.derive.line",
     "shrink_file": "edgeshift.derive.checkpoint",
+    "shrink_onnx_file": "edgeshift.derive.onnx_file",
     "verify": "edgeshift.derive.reprove",
 }
-__all__ = ["Checked", "Job", "bench", "build", "shrink_file", "verify"]
+__all__ = ["Checked", "Job", "bench", "build", "shrink_file", "shrink_onnx_file", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,8 +24,6 @@ def shrink_file(source: Path, target: Path, ref: ModelRef) -> Shrunk:
         FolderTaken: If the target is the source.
         NotExact: If the smaller model would compute something else; nothing is written then.
     """
-    if source.suffix == ".onnx":
-        raise BadValue("checkpoint", str(source), "a .safetensors file; .onnx files cannot be shrunk yet")
     for what, path in (("checkpoint", source), ("out", target)):
         if path.suffix != ".safetensors":
             raise BadValue(what, str(path), "a .safetensors file")

@@ -8,13 +8,26 @@ _DOOR = {
     "Counts": "report",
     "Report": "report",
     "Shrunk": "exact",
+    "ShrunkOnnx": "onnx_shrink",
     "channel_groups": "coupled",
     "count": "exact",
     "shrink": "exact",
+    "shrink_onnx": "onnx_shrink",
     "shrink_traced": "exact",
     "trace": "fronts.torch_export",
 }
-__all__ = ["Counts", "Report", "Shrunk", "channel_groups", "count", "shrink", "shrink_traced", "trace"]
+__all__ = [
+    "Counts",
+    "Report",
+    "Shrunk",
+    "ShrunkOnnx",
+    "channel_groups",
+    "count",
+    "shrink",
+    "shrink_onnx",
+    "shrink_traced",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut an ONNX model to the verdict: initialisers, attributes, and the sizes it spells out. No torch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from edgeshift.core.errors import BadValue
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
 from edgeshift.graph.fronts.onnx import OnnxTrace
-from edgeshift.graph.onnx_model import FLOATS, array_of, captured, fresh_name, tensor_of
+from edgeshift.graph.onnx_model import FLOATS, array_of, captured, first_line, fresh_name, tensor_of
 from edgeshift.graph.onnx_sizes import Literal, Spelled
 
 
@@ -241,7 +244,23 @@ def _select(array: Array, index: list[Array], grid: Array | None) -> Array:
     return array
 
 
-def checked(model: ModelProto) -> ModelProto:
-    """The model with its inner sizes inferred, after ONNX's own checker has looked at it."""
-    onnx.checker.check_model(model)
-    return onnx.shape_inference.infer_shapes(model)
+def checked(model: ModelProto, ranks: Mapping[str, int]) -> ModelProto:
+    """The model with its inner sizes inferred, after ONNX's own checker has looked at it.
+
+    Args:
+        model: The model.
+        ranks: Output name -> number of axes, for outputs whose sizes ONNX cannot infer.
+
+    Raises:
+        BadValue: If the checker refuses it, as it would the file it came from.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for output in inferred.graph.output:
+        if output.type.HasField("tensor_type") and not output.type.tensor_type.HasField("shape"):
+            open_dims = [onnx.TensorShapeProto.Dimension() for _ in range(ranks[output.name])]
+            output.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=open_dims))
+    try:
+        onnx.checker.check_model(inferred)
+    except onnx.checker.ValidationError as error:
+        raise BadValue("ONNX file", first_line(error), "one that ONNX's checker takes") from error
+    return inferred

@@ -56,6 +56,8 @@ def read(source: Path | bytes | ModelProto) -> ModelProto:
     if isinstance(source, ModelProto):
         model.CopyFrom(source)
     else:
+        if isinstance(source, Path) and not source.is_file():
+            raise BadValue("ONNX file", str(source), "a file that exists")
         data = source.read_bytes() if isinstance(source, Path) else source
         name = str(source) if isinstance(source, Path) else "bytes"
         try:
@@ -359,7 +361,7 @@ def try_out(settled: Settled, example: Mapping[str, Array] | None) -> Trial:
         runner = session(wide, plain=True)
     except Exception as error:  # ONNX Runtime has one class per status code and no common one
         raise Untraceable(
-            f"ONNX Runtime must be able to open the model, got: {_first_line(error)}"
+            f"ONNX Runtime must be able to open the model, got: {first_line(error)}"
         ) from error
     feeds, results = _run_somewhere(runner, settled, names, example)
     everything = {**dict(zip(names, results, strict=True)), **feeds}
@@ -403,7 +405,8 @@ def _steady(
     return frozenset()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
@@ -479,7 +482,7 @@ def _run_somewhere(
             why = why or error
     sizes = {n: a.shape for n, a in tries[0].items()}
     raise Untraceable(
-        f"ONNX Runtime must be able to run the model, got with {sizes}: {_first_line(why)}"
+        f"ONNX Runtime must be able to run the model, got with {sizes}: {first_line(why)}"
     ) from why  # type: ignore[arg-type]  # set by the loop
 
 

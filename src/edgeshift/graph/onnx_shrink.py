@@ -68,7 +68,8 @@ def shrink_onnx(
     settled = settle(original)
     trace = trace_onnx(settled, try_out(settled, example))
     verdict, spelled = decide(trace)
-    small = checked(cut_onnx(trace, verdict, spelled))
+    ranks = {o.name: len(trace.trial.shapes[o.name]) for o in original.graph.output}
+    small = checked(cut_onnx(trace, verdict, spelled), ranks)
     proof = None
     if prove_it:
         wide = Pair(widen(original), cut_onnx(trace, verdict, spelled, widen(settled.model)))

@@ -412,9 +412,8 @@ class _Front:
         """One node per direction; directions stand side by side in the outputs, and have equally many units."""
         x, w, r = self.node.input[:3]
         states = [n for n in self.node.input[5:7] if n]
-        plain = not {"activations", "clip", "activation_alpha"} & set(self.options) and not self.options.get(
-            "layout"
-        )
+        own = {a.name for a in self.node.attribute}
+        plain = not {"activations", "clip"} & own and not self.options.get("layout")
         known = w in self.parameters and r in self.parameters and not self.given(4) and not self.given(7)
         bias = self._optional(3)
         if not plain or not known or not all(map(self._is_zero, states)):
