@@ -681,3 +681,44 @@ class Moved(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(self.move(self.a(x)))
+
+
+class Between(nn.Module):
+    """A function between two convolutions."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], wide: int = 8) -> None:
+        super().__init__()
+        self.function = function
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(wide, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.function(self.a(x)))
+
+
+OVER_SPACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "std": lambda x: x.std((2, 3), keepdim=True),
+    "var": lambda x: x.var((2, 3), keepdim=True, correction=0),
+    "norm": lambda x: x.norm(dim=(2, 3), keepdim=True),
+    "max": lambda x: x.max(2, keepdim=True)[0],
+    "min": lambda x: x.min(3, keepdim=True).values,
+    "max_of_two": lambda x: torch.max(x, x.relu()),
+    "adaptive_max": lambda x: F.adaptive_max_pool2d(x, 2),
+    "adaptive_max_1d": lambda x: F.adaptive_max_pool1d(x.flatten(2), 4).unsqueeze(-1),
+    "adaptive_max_3d": lambda x: F.adaptive_max_pool3d(x.unsqueeze(-1), (2, 2, 1)).squeeze(-1),
+}
+
+
+@pytest.mark.parametrize("name", OVER_SPACE)
+def test_what_each_channel_does_by_itself_over_space_loses_channels(name: str) -> None:
+    model = Between(OVER_SPACE[name])
+    kill(model.a, 0, 1)
+    ignore(model.b, 2)
+    shrunk = shrunk_is_equal(model, X)
+    assert shrunk.report.unruled == {}
+    assert shrunk.report.after.widths["a"] == (7 if name in ("std", "var", "norm") else 5)
+
+
+def test_positions_of_a_maximum_keep_their_channels() -> None:
+    model = Between(lambda x: x.max(2, keepdim=True)[1].to(x.dtype))
+    kill(model.a, 0, 1)
+    assert shrunk_is_equal(model, X).report.unruled == {"aten.max.dim": 1}

@@ -13,7 +13,7 @@ from edgeshift.core.values import Proof
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.fronts.torch_export import evaluating
 from edgeshift.graph.surgery import copy_module, cut
-
+from edgeshift.graph.widen import widened
 KINDS = ("random", "border", "zeros", "large", "other size")
 # What float32 rounding may do to the order of sums in a deep network, relative to the largest output.
 FLOAT32_TOLERANCE = 1e-5
@@ -91,12 +91,15 @@ def check_same(
     worst, kinds = 0.0, []
     for kind, inputs in trials(example):
         inputs = _as(inputs, torch.float64)
-        if kind == "other size" and not runs(wide, inputs):
-            continue  # the model takes one size only
-        kinds.append(kind)
-        error = compare(wide, small, inputs)
+        with widened():
+            if kind == "other size" and not runs(wide, inputs):
+                continue  # the model takes one size only
+            kinds.append(kind)
+            error = compare(wide, small, inputs)
+            layer = ""
+            if verdict is not None and not error <= tolerance:
+                layer = first_difference(wide, small, verdict, inputs, tolerance)
         if not error <= tolerance:
-            layer = "" if verdict is None else first_difference(wide, small, verdict, inputs, tolerance)
             raise NotExact(
                 f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on {kind} input;"
                 f" first difference in {layer or 'a narrowed branch'}"

@@ -62,7 +62,9 @@ class Ranges:
             low, high = self.of(inputs[0])
             if node.attributes["fn"] == "sum":
                 return (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
-            return (low, high) if node.attributes["fn"] in ("mean", "max", "min") else ALL
+            if node.attributes["fn"] in ("mean", "max", "min"):
+                return low, high
+            return (0.0, math.inf) if node.source.startswith(NOT_NEGATIVE) else ALL
         if node.kind == "softmax":
             return (0.0, 1.0) if node.attributes.get("sums") else (-math.inf, 0.0)
         if node.kind == "opaque" and node.source.startswith(NOT_NEGATIVE):

@@ -628,6 +628,47 @@ class _Front:
         if self._only_first():
             self.pieces[self.node.name] = [lambda: self._pool(x, 3)]
 
+    def _op_var(self, x, dim=None, unbiased=True, keepdim=False, correction=None):  # type: ignore[no-untyped-def]
+        return self._reduce("other", x, None if isinstance(dim, bool) else dim, keepdim)
+
+    _op_std = _op_var
+
+    def _op_linalg_vector_norm(self, x, ord=2, dim=None, keepdim=False, dtype=None):  # type: ignore[no-untyped-def]
+        return self._reduce("other", x, dim, keepdim)
+
+    _op_norm = _op_linalg_vector_norm
+
+    def _only_first(self) -> bool:
+        """Whether nobody uses more than the first of several outputs."""
+        return all(user.target is operator.getitem and (user.args[1] == 0 or not user.users) for user in self.node.users)
+
+    def _extreme(self, name, x, dim, keepdim):  # type: ignore[no-untyped-def]
+        if isinstance(dim, torch.fx.Node):
+            return self._emit("elementwise", [x, dim], fn=name)
+        if dim is None:
+            return self._reduce(name, x, None, False)
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._reduce(name, x, dim, keepdim)] * 2
+        return None
+
+    def _op_max(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
+        return self._extreme("max", x, dim, keepdim)
+
+    def _op_min(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
+        return self._extreme("min", x, dim, keepdim)
+
+    def _op_adaptive_max_pool2d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 2)] * 2
+
+    def _op_adaptive_max_pool1d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 1)] * 2
+
+    def _op_adaptive_max_pool3d(self, x, size):  # type: ignore[no-untyped-def]
+        if self._only_first():
+            self.pieces[self.node.name] = [lambda: self._pool(x, 3)] * 2
+
     def _op_amax(self, x, dim=(), keepdim=False):  # type: ignore[no-untyped-def]
         return self._reduce("max", x, dim, keepdim)
 

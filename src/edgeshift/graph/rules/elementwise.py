@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "log": np.log,
     "logsigmoid": lambda x: -_softplus(-x),
     "mish": lambda x: x * np.tanh(_softplus(x)),
+    "narrow": lambda x: np.where(x == 0, 0.0, np.nan),  # a cast to fewer digits rounds where nobody knows
     "neg": np.negative,
     "reciprocal": np.reciprocal,
     "relu": lambda x: np.maximum(x, 0),

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeshift.graph import shrink
+from edgeshift.graph.widen import widened
+
+CASTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "float": lambda x: x.float(),
+    "half_and_back": lambda x: x.half().float(),
+    "bfloat16": lambda x: x.bfloat16().float(),
+    "to": lambda x: x.to(torch.float16).to(dtype=torch.float32),
+    "type": lambda x: x.type(torch.float32),
+    "made_here": lambda x: torch.cat([x[:, :-1], torch.zeros(x.shape[0], 1, *x.shape[2:])], 1),
+    "made_as": lambda x: x @ torch.eye(x.shape[-1], dtype=torch.float32),
+}
+
+
+class Cast(nn.Module):
+    """A cast of the user's own between two convolutions."""
+
+    def __init__(self, cast: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.cast = cast
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        with torch.no_grad():
+            self.a.weight[:3] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.cast(self.a(x)))
+
+
+# A constant that is rounded on the way stays where it is; one next to another sort of entry is no constant.
+LEFT = {"float": 5, "half_and_back": 8, "bfloat16": 8, "to": 8, "type": 5, "made_here": 8, "made_as": 8}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_a_model_that_casts_is_proven_in_float64_all_the_same(name: str) -> None:
+    shrunk = shrink(Cast(CASTS[name]), torch.randn(2, 3, 6, 6))
+    assert shrunk.proof is not None
+    assert shrunk.proof.max_error_float64 <= 1e-9
+    assert shrunk.report.after.widths["a"] == LEFT[name]
+
+
+def test_outside_nothing_is_wider() -> None:
+    with widened():
+        assert torch.zeros(2).dtype == torch.ones(2, dtype=torch.float32).float().dtype == torch.float64
+        assert torch.arange(3).dtype == torch.int64
+    assert torch.zeros(2).dtype == torch.float32
+    assert torch.zeros(2, dtype=torch.float64).float().dtype == torch.float32
