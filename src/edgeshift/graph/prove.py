@@ -17,6 +17,9 @@ from edgeshift.graph.widen import widened
 KINDS = ("random", "border", "zeros", "large", "other size")
 # What float32 rounding may do to the order of sums in a deep network, relative to the largest output.
 FLOAT32_TOLERANCE = 1e-5
+# Two orders of summation may each be off by as much as the model is from its float64 answers, and by more on another
+# output; ResNet-50 with 2x2 maps is off by 4e-5, its shrunk form differs by 3e-5 (bench/records/shrink_networks).
+ROUNDINGS = 4
 
 
 Model = Callable[[nn.Module], nn.Module]
@@ -58,9 +61,11 @@ def prove(
         if kind in kinds and kind != "large":  # sums of large numbers round by more in any order
             own = compare(model, small, inputs)
             if not own <= allowed:
-                raise NotExact(
-                    f"the shrunk model must agree within {allowed:.3g}, got {own:.3g} on {kind} input"
-                )
+                limit = max(allowed, ROUNDINGS * rounding(model, wide, inputs))
+                if not own <= limit:
+                    raise NotExact(
+                        f"the shrunk model must agree within {limit:.3g}, got {own:.3g} on {kind} input"
+                    )
             worst_own = max(worst_own, own)
     return Proof(worst, worst_own, len(kinds), tuple(kinds), tolerance).check()
 
@@ -71,6 +76,13 @@ def own_tolerance(model: nn.Module, example: tuple[Any, ...]) -> float:
     steps = [torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point()]
     single = torch.finfo(torch.float32).eps
     return FLOAT32_TOLERANCE * max(single, *steps, single) / single
+
+
+def rounding(model: nn.Module, wide: nn.Module, inputs: tuple[Any, ...]) -> float:
+    """How far the model's answers are from those of its float64 copy, relative to the largest."""
+    exact = run(wide, _as(inputs, torch.float64))
+    own = run(model, inputs)
+    return max((relative(a, b.to(a.dtype)) for a, b in zip(exact, own, strict=True)), default=0.0)
 
 
 def check_same(
