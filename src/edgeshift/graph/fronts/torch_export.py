@@ -718,6 +718,13 @@ class _Front:
     def _op_embedding(self, weight, index, *args):  # type: ignore[no-untyped-def]
         return self._emit("embedding", [weight, index])
 
+    def _op_index(self, table, indices):  # type: ignore[no-untyped-def]
+        """Rows of a table, as a learned bias per position looks them up; any other index is left to the report."""
+        whole = indices[0] is not None and not any(i is not None for i in indices[1:])
+        if not whole or len(self._shape(table)) != 2 or indices[0].meta["val"].dtype == torch.bool:
+            return None
+        return self._emit("embedding", [table, indices[0]])
+
     def _op_glu(self, x, dim=-1):  # type: ignore[no-untyped-def]
         shape = self._shape(x)
         dim %= len(shape)

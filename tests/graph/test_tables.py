@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that are looked up by position."""
+
+import torch
+from tests.graph.properties import parameters
+from torch import Tensor, nn
+
+from edgeshift.graph import shrink
+
+T, HEADS, WIDTH = 5, 4, 3
+X = torch.randn(2, T, HEADS * WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+class Biased(nn.Module):
+    """Attention with a learned bias per distance and head, as in window attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(HEADS * WIDTH, 3 * HEADS * WIDTH)
+        self.project = nn.Linear(HEADS * WIDTH, 7)
+        self.table = nn.Parameter(torch.randn(2 * T - 1, HEADS))
+        self.heads = HEADS
+        spots = torch.arange(T)
+        self.register_buffer("index", spots[:, None] - spots[None, :] + T - 1, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x).reshape(len(x), T, 3, self.heads, WIDTH).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        scores = q @ k.transpose(-2, -1) + self.table[self.index].permute(2, 0, 1)
+        return self.project((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_a_table_of_biases_loses_the_heads_that_nobody_reads() -> None:
+    model = Biased().eval()
+    with torch.no_grad():
+        model.project.weight[:, WIDTH : 2 * WIDTH] = 0
+    shrunk = shrink(model, X)
+    assert shrunk.report.unruled == {}
+    assert shrunk.model.table.shape == (2 * T - 1, HEADS - 1)
+    assert shrunk.model.heads == HEADS - 1
+    gone = WIDTH * (HEADS * WIDTH + 1) * 3 + 7 * WIDTH + (2 * T - 1)
+    assert parameters(shrunk.model) == parameters(model) - gone
