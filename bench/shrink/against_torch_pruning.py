@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same dead channels given to Torch-Pruning: does it run, is it exact, what is left, how long does it take?
+
+    python -m bench.shrink.against_torch_pruning [--share 0.6] [--repeats 5] [--only resnet50 ...]
+
+Torch-Pruning is told which channels are dead, place by place, as its guide says: dependency graph, group,
+check, prune. It cuts in place; we find the channels ourselves and make a copy, both inside our time.
+Where a forward spells out its number of heads, its user must change that by hand; here nobody does.
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from bench.networks import Planted
+from bench.record import Run, keep, table
+from bench.shrink.subjects import make_planted, names, one_thread, parameters
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from edgeshift.graph.exact import shrink_traced, traced
+from edgeshift.graph.prove import compare, trials
+from edgeshift.graph.prove import run as run_model
+from edgeshift.graph.surgery import copy_module
+
+SEED = 0
+EXACT = 1e-9  # relative, in float64: what our own proof asks for
+MAX_SECONDS = 30.0  # no further repeat of a network begins after that; the second always does
+MODES = {"zero_unread": ("zero", "unread"), "all": ("zero", "constant", "unread")}
+COLUMNS = (
+    *("network", "kinds", "runs", "exact", "error", "ours_exact", "ours_error", "skipped", "left", "ours_left"),
+    *("cut_s", "ours_cut_s", "cut_ratio", "all_s", "ours_all_s", "all_ratio", "spread"),
+)
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a tool made of a model.
+
+    Attributes:
+        model: Smaller.
+        trace_s: Seconds until groups could be asked for.
+        cut_s: Seconds from there to the smaller model.
+        skipped: Places that it refused.
+    """
+
+    model: nn.Module
+    trace_s: float
+    cut_s: float
+    skipped: int = 0
+
+
+def theirs(model: nn.Module, inputs: Inputs, planted: Sequence[Planted]) -> Cut:
+    """Torch-Pruning, told what is dead; the model is cut in place."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = inputs[0] if len(inputs) == 1 else inputs
+        graph = tp.DependencyGraph().build_dependency(model, example_inputs=example, verbose=False)
+        traced_at = time.perf_counter()
+        skipped = 0
+        for record in planted:
+            strip = record.place.weights[0]
+            module = model.get_submodule(strip.tensor.rpartition(".")[0])
+            dead = sorted(unit for channels in record.channels.values() for unit in channels)
+            indices = strip.index(dead, record.place.units).tolist()
+            prune = graph.get_pruner_of_module(module).prune_out_channels
+            group = graph.get_pruning_group(module, prune, indices)
+            if graph.check_pruning_group(group):
+                group.prune()
+            else:
+                skipped += 1
+    return Cut(model, traced_at - start, time.perf_counter() - traced_at, skipped)
+
+
+def ours(model: nn.Module, inputs: Inputs) -> Cut:
+    """Told nothing; without the proof, as Torch-Pruning has none."""
+    start = time.perf_counter()
+    graph, prepare = traced(model, inputs)
+    traced_at = time.perf_counter()
+    small = shrink_traced(model, graph, inputs, prepare=prepare, prove_it=False)
+    return Cut(small.model, traced_at - start, time.perf_counter() - traced_at)
+
+
+def error_of(model: nn.Module, small: nn.Module, inputs: Inputs) -> float:
+    """Largest relative difference of two float64 models over random, border and zero inputs."""
+    chosen = [i for kind, i in trials(inputs) if kind in ("random", "border", "zeros")]
+    return max(compare(model, small, wide(i)) for i in chosen)
+
+
+def wide(inputs: Inputs) -> Inputs:
+    """In float64, integers as they are."""
+    return tuple(tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, inputs))
+
+
+def judge(name: str, share: float, mode: str) -> dict[str, Any]:
+    """One row without times: both tools on float64 copies, where rounding hides nothing."""
+    model, inputs, planted = make_planted(name, share, SEED, MODES[mode])
+    model = model.double()
+    row: dict[str, Any] = {"network": name, "kinds": mode, "share": share, "before": parameters(model)}
+    row |= {"runs": False, "exact": False}
+    small = ours(model, wide(inputs)).model
+    error = error_of(model, small, inputs)
+    row |= {"ours_left": parameters(small), "ours_error": error, "ours_exact": error <= EXACT}
+    theirs_model = copy_module(model)
+    try:
+        cut = theirs(theirs_model, wide(inputs), planted)
+        run_model(cut.model, wide(inputs))
+    except Exception as crash:  # whatever the other tool or the model it left behind raises
+        return row | {"crash": f"{type(crash).__name__}: {str(crash).strip().splitlines()[0][:120] if str(crash) else ''}"}
+    error = error_of(model, cut.model, inputs)
+    row |= {"runs": True, "skipped": cut.skipped, "left": parameters(cut.model)}
+    return row | {"exact": error <= EXACT, "error": error if error < float("inf") else None}
+
+
+def clock(name: str, share: float, mode: str, repeats: int) -> dict[str, Any]:
+    """Medians of both tools' seconds, measured in turns."""
+    model, inputs, planted = make_planted(name, share, SEED, MODES[mode])
+    tools: tuple[Callable[[], Cut], ...] = (
+        lambda: theirs(copy_module(model), inputs, planted),
+        lambda: ours(model, inputs),
+    )
+    seen: tuple[list[Cut], list[Cut]] = ([], [])
+    began = time.perf_counter()
+    for turn in range(repeats):
+        if turn > 1 and time.perf_counter() - began > MAX_SECONDS:
+            break
+        for tool, found in zip(tools, seen, strict=True):
+            cut = tool()
+            found.append(Cut(nn.Identity(), cut.trace_s, cut.cut_s))
+    cuts = [statistics.median(c.cut_s for c in found) for found in seen]
+    both = [statistics.median(c.cut_s + c.trace_s for c in found) for found in seen]
+    ratios = [a.cut_s / b.cut_s for a, b in zip(*seen, strict=True)]
+    return {
+        "cut_s": cuts[0],
+        "ours_cut_s": cuts[1],
+        "cut_ratio": cuts[0] / cuts[1],
+        "all_s": both[0],
+        "ours_all_s": both[1],
+        "all_ratio": both[0] / both[1],
+        "repeats": len(seen[0]),
+        "spread": (max(ratios) - min(ratios)) / statistics.median(ratios),
+    }
+
+
+def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the rows say, in sentences."""
+    found = []
+    for mode in MODES:
+        here = [r for r in rows if r["kinds"] == mode]
+        if not here:
+            continue
+        ran, total = [r for r in here if r["runs"]], len(here)
+        bigger = [r["network"] for r in ran if r["ours_left"] > r["left"]]
+        found.append(
+            f"{mode}: Torch-Pruning runs on {len(ran)} of {total} networks and is exact on "
+            f"{sum(r['exact'] for r in ran)}; we are exact on {sum(r['ours_exact'] for r in here)}. Ours is larger than "
+            f"theirs on {len(bigger)} of the {len(ran)}{': ' + ', '.join(bigger) if bigger else ''}."
+        )
+        timed = [r for r in here if r.get("cut_ratio")]
+        for key, says in (("cut_ratio", "without tracing"), ("all_ratio", "with tracing")) if timed else ():
+            ratios = sorted(r[key] for r in timed)
+            found.append(
+                f"{mode}: theirs / our seconds {says}: median {statistics.median(ratios):.2f}, least {ratios[0]:.2f}, "
+                f"most {ratios[-1]:.2f}, over {len(timed)} networks."
+            )
+        found += [f"{mode}, {r['network']}: Torch-Pruning fails: {r['crash']}" for r in here if "crash" in r]
+        inexact = [f"{r['network']} {r['error']:.2g}" if r["error"] else f"{r['network']} (other shape or not finite)"
+                   for r in ran if not r["exact"]]
+        if inexact:
+            found.append(f"{mode}: Torch-Pruning's relative error where it runs and is not exact: {', '.join(inexact)}.")
+    return found
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--share", type=float, default=0.6)
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--only", nargs="+", default=list(names()))
+    chosen = options.parse_args()
+    one_thread()
+    torch.manual_seed(SEED)
+    rows = []
+    for name in chosen.only:
+        for mode in MODES:
+            row = judge(name, chosen.share, mode)
+            if row["runs"] and mode == "zero_unread":
+                row |= clock(name, chosen.share, mode, chosen.repeats)
+            rows.append(row)
+            print(table([row], COLUMNS), row.get("crash", ""), flush=True)
+    print(table(rows, COLUMNS), *findings(rows), sep="\n")
+    if set(chosen.only) == set(names()):
+        says = "The same planted dead channels given to Torch-Pruning 1.6.1 and found by edgeshift.shrink."
+        repeats = f"medians of up to {chosen.repeats}, both tools in turns"
+        spread = "(largest - smallest) / median of the ratio of seconds without tracing"
+        keep(Run("shrink_against_torch_pruning", says, seeds=(SEED,), repeats=repeats, spread=spread), rows, findings(rows))
+
+
+if __name__ == "__main__":
+    main()

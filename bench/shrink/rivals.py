@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sparse VGG-16 and ResNet-50: what DNNShifter's rule, torch-simplify and we make of the same weights.
+
+    python -m bench.shrink.rivals [--folder build/bench/sparse] [--only vgg16_bn/256 ...] [--seconds 4]
+
+Needs the levels of `bench.shrink.train_sparse` and the package of `bench.shrink.torch_simplify`. The case
+"vgg16_bn/random" is one-shot magnitude to 99.61 % on untrained weights. Every variant is timed in turns with the
+sparse model it came from; batch norm is left as each tool leaves it, and folded once more where it is left.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench.record import Run, keep, table
+from bench.shrink.dnnshifter import contiguous, shrunk_resnet, shrunk_vgg
+from bench.shrink.subjects import one_thread, parameters
+from bench.shrink.torch_simplify import simplified
+from bench.shrink.train_sparse import BATCH, FOLDER, LEVELS, SEED, first_of, fresh
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from edgeshift.core.seeds import seed_for
+from edgeshift.data import normalise, open_set
+from edgeshift.formats import open_onnx
+from edgeshift.formats.onnx_file import export_onnx
+from edgeshift.graph import shrink
+from edgeshift.graph.surgery import copy_module
+from edgeshift.measure.latency import Answers, Protocol, latencies
+from edgeshift.train.checkpoint import Folder
+from edgeshift.train.cut import Cut
+
+CASES = ("vgg16_bn/random", "vgg16_bn/128", "vgg16_bn/256", "resnet50/128", "resnet50/256")
+SHAPE = (3, 32, 32)
+RANDOM_SPARSITY = 0.9961  # of the published one-shot comparison
+COMPARED = 256  # images whose outputs are compared
+COLUMNS = (
+    *("case", "variant", "parameters", "smaller", "difference", "agreement", "contiguous"),
+    *("torch_1_ms", "torch_1", "torch_64_ms", "torch_64", "ort_1_ms", "ort_1", "ort_64_ms", "ort_64", "error"),
+)
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A module as something that answers, for `latencies`."""
+
+    model: nn.Module
+    threads: int = 1
+    runtime: str = f"torch {torch.__version__}"
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One call."""
+        with torch.inference_mode():
+            answer: NDArray[np.float32] = self.model(torch.from_numpy(inputs)).numpy()
+        return answer
+
+
+def sparse(case: str, folder: Path) -> nn.Module:
+    """The sparse model of a case, in evaluation mode."""
+    name, _, level = case.partition("/")
+    if level == "random":
+        return random_sparse(name)
+    model = fresh(name)
+    index = [round(1 / kept) for kept in LEVELS].index(int(level))
+    found = Folder(folder / name).read_level(index, LEVELS[index])
+    if found is None:
+        raise FileNotFoundError(f"{folder / name} must hold level {index}; run bench.shrink.train_sparse {name}")
+    model.load_state_dict(dict(found.state))
+    return model.eval()
+
+
+def random_sparse(name: str) -> nn.Module:
+    """Untrained weights, norm scales in 0..1, statistics of 12 batches, then one global cut by magnitude."""
+    model = fresh(name)
+    generator = torch.Generator().manual_seed(seed_for(SEED, "scales"))
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches
+            norm.weight.copy_(torch.rand(norm.weight.shape, generator=generator))
+        model.train()
+        for batch in images("train", 12 * BATCH).split(BATCH):
+            model(batch)
+        cut = Cut("magnitude", "unstructured", exclude=("fc.weight",))
+        named = dict(model.named_parameters())
+        for key, mask in cut.masks(model, 1 - RANDOM_SPARSITY, ()).items():
+            named[key].masked_fill_(~mask, 0.0)
+    return model.eval()
+
+
+def images(which: str, count: int) -> Tensor:
+    """The first images of a CIFAR-10 split, normalised."""
+    data = open_set("cifar10")
+    return torch.from_numpy(normalise(first_of(data.split(which), count).images, data.mean, data.std))
+
+
+def folded(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy whose batch norms are folded into the convolutions before them."""
+    copied = copy_module(model)
+    made: dict[int, str] = {}
+    kept: list[Tensor] = []
+    pairs: list[tuple[str, str]] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(module, nn.Conv2d):
+                made[id(output)] = name
+                kept.append(output)  # so that no other tensor gets its id
+            elif id(arguments[0]) in made:
+                pairs.append((made[id(arguments[0])], name))
+
+        return after
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    handles = [m.register_forward_hook(note(n)) for n, m in copied.named_modules() if isinstance(m, kinds)]
+    with torch.no_grad():
+        copied(example)
+    for handle in handles:
+        handle.remove()
+    for conv, norm in pairs:
+        both = fuse_conv_bn_eval(copied.get_submodule(conv), copied.get_submodule(norm))
+        set_(copied, conv, both)
+        set_(copied, norm, nn.Identity())
+    return copied.eval()
+
+
+def set_(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in another's place."""
+    owner, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, module)
+
+
+def variants(case: str, model: nn.Module) -> dict[str, nn.Module | str]:
+    """What is compared; a text where a tool fails. The sparse model comes first."""
+    example = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(SEED))
+    rule = shrunk_vgg if case.startswith("vgg") else shrunk_resnet
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "sparse": lambda: model,
+        "sparse, folded": lambda: folded(model, example),
+        "dnnshifter": lambda: rule(model),
+        "dnnshifter, contiguous": lambda: contiguous(rule(model)),
+        "torch-simplify": lambda: simplified(model, SHAPE),
+        "ours": lambda: shrink(model, example).model,
+        "ours, folded": lambda: folded(shrink(model, example).model, example),
+    }
+    found: dict[str, nn.Module | str] = {}
+    for name, make in makers.items():
+        try:
+            made = make()
+            with torch.no_grad():
+                made(example)
+            found[name] = made
+        except Exception as error:  # a rival's own failure is a result
+            if name.startswith(("sparse", "ours")):
+                raise
+            found[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
+    return found
+
+
+def outputs(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Logits of many images."""
+    with torch.no_grad():
+        return torch.cat([model(batch) for batch in pixels.split(64)])
+
+
+def rows_of(case: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
+    """All variants of one case."""
+    model = sparse(case, folder)
+    zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.dim() > 1)
+    weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    pixels = images("validation", COMPARED)
+    whole = outputs(model, pixels)
+    rows, answers = [], []
+    for name, made in variants(case, model).items():
+        row: dict[str, Any] = {"case": case, "variant": name, "sparsity": zeros / weights}
+        rows.append(row)
+        if isinstance(made, str):
+            row["error"] = made
+            continue
+        got = outputs(made, pixels)
+        row |= {
+            "parameters": parameters(made),
+            "smaller": parameters(model) / parameters(made),
+            "difference": float((got - whole).abs().max()),
+            "largest_output": float(whole.abs().max()),
+            "agreement": float((got.argmax(1) == whole.argmax(1)).float().mean()),
+            "contiguous": all(p.is_contiguous() for p in made.parameters()),
+        }
+        data = export_onnx(made, pixels[:2].contiguous()).data
+        answers.append((row, Torch(made), open_onnx(data)))
+    for batch in (1, 64):
+        protocol = Protocol(
+            min_repeats=20 if batch == 1 else 6,
+            max_seconds=seconds,
+            warmup_seconds=seconds / 8,
+            block=6 if batch == 1 else 2,
+            settle=1,
+            precision=0.02,
+        )
+        for place, runtime in enumerate(("torch", "ort"), 1):
+            time_(rows[0], [(a[0], a[place]) for a in answers], f"{runtime}_{batch}", pixels.numpy(), batch, protocol)
+    return rows
+
+
+def time_(
+    first: dict[str, Any],
+    answers: Sequence[tuple[dict[str, Any], Answers]],
+    key: str,
+    pixels: NDArray[np.float32],
+    batch: int,
+    protocol: Protocol,
+) -> None:
+    """Add milliseconds, spread and the sparse model's time over the variant's to every row, in place."""
+    found = latencies([answer for _, answer in answers], pixels, batch, protocol)
+    for (row, _), measured in zip(answers, found, strict=True):
+        row |= {f"{key}_ms": measured.value, f"{key}_spread": measured.spread, f"{key}_repeats": measured.repeats}
+    for row, _ in answers:
+        row[key] = first[f"{key}_ms"] / row[f"{key}_ms"]
+
+
+def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the rows say, in sentences."""
+    found = []
+    speeds = ("torch_1", "torch_64", "ort_1", "ort_64")
+    for case in dict.fromkeys(r["case"] for r in rows):
+        named = {r["variant"]: r for r in rows if r["case"] == case}
+        for name in ("dnnshifter", "dnnshifter, contiguous", "torch-simplify", "ours", "ours, folded"):
+            row = named[name]
+            if "error" in row:
+                found.append(f"{case}, {name}: {row['error']}")
+                continue
+            found.append(
+                f"{case}, {name}: {row['parameters']:,} of {named['sparse']['parameters']:,} parameters, largest "
+                f"difference {row['difference']:.2g} of {row['largest_output']:.3g}; sparse model's time / its: "
+                + ", ".join(f"{key} {row[key]:.2f}" for key in speeds)
+                + f"; all weights contiguous: {row['contiguous']}."
+            )
+    own = [(r[key], r["case"], r["variant"], key) for r in rows if r["variant"].startswith("ours") for key in speeds]
+    slowest = min(own)
+    found.append(f"Ours at its slowest: {slowest[0]:.2f} times the sparse model's speed ({', '.join(slowest[1:])}).")
+    return found
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--folder", type=Path, default=FOLDER)
+    options.add_argument("--only", nargs="+", default=list(CASES))
+    options.add_argument("--seconds", type=float, default=4.0)
+    chosen = options.parse_args()
+    one_thread()
+    rows: list[dict[str, Any]] = []
+    for case in chosen.only:
+        rows += rows_of(case, chosen.folder, chosen.seconds)
+        print(table([r for r in rows if r["case"] == case], COLUMNS), flush=True)
+    print(*findings(rows), sep="\n")
+    if set(chosen.only) == set(CASES):
+        says = "Sparse checkpoints shrunk by DNNShifter's rule, torch-simplify 1.1.4 and edgeshift.shrink."
+        repeats = "medians, all variants of a case in turns in one process; see *_repeats"
+        spread = "interquartile range / median, see *_spread"
+        keep(Run("shrink_rivals", says, seeds=(SEED,), repeats=repeats, spread=spread), rows, findings(rows))
+
+
+if __name__ == "__main__":
+    main()
