@@ -722,3 +722,14 @@ def test_positions_of_a_maximum_keep_their_channels() -> None:
     model = Between(lambda x: x.max(2, keepdim=True)[1].to(x.dtype))
     kill(model.a, 0, 1)
     assert shrunk_is_equal(model, X).report.unruled == {"aten.max.dim": 1}
+
+
+def test_a_slice_that_takes_nothing_is_harmless() -> None:
+    model = Between(
+        lambda x: torch.cat(
+            [x, x[:, 8:].relu() + 1, x[:, 8:].mean((2, 3), keepdim=True).expand(-1, -1, 6, 6)], 1
+        )
+    )
+    kill(model.a, 0, 1)
+    shrunk = shrunk_is_equal(model, X)
+    assert shrunk.report.after.parameters <= shrunk.report.before.parameters

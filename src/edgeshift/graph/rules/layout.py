@@ -61,7 +61,7 @@ class Layout:
         """Parts of equal size may shrink together; any other slice pins the axis it cuts."""
         x = node.inputs[0]
         assert x is not None
-        axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"])
+        axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"], np.int64)
         labels = ties.labels[x]
         size = ties.graph.shape(x)[axis]
         tracked = labels.axes[axis] is not None or axis in labels.box_axes()
@@ -150,7 +150,7 @@ class Layout:
         elif node.kind == "take":
             axis = int(node.attributes["axis"])
             if known.shape[axis] > 1:
-                known = np.take(known, np.asarray(node.attributes["index"]), axis)
+                known = np.take(known, np.asarray(node.attributes["index"], np.int64), axis)
             facts.const[out] = known
         elif node.kind == "cat":
             facts.const[out] = self._cat([i for i in node.inputs if i is not None], int(node.attributes["axis"]), facts)
@@ -205,7 +205,7 @@ class Layout:
         elif node.kind == "reshape":
             facts.add_read(x, reshape_array(needed, new, old))
         elif node.kind == "take":
-            axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"])
+            axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"], np.int64)
             if facts.const[x].shape[axis] == 1 and needed.shape[axis] == 1 and old[axis] > 4096:
                 facts.add_read(x, needed)
                 return
