@@ -79,11 +79,13 @@ class Verdict:
         )
 
 
-def tie_all(graph: ChannelGraph) -> Ties:
-    """The atoms of every axis of every tensor."""
-    ties = Ties(graph)
+def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
+    """The atoms of every axis of every tensor; sizes of the values in `fixed` must not change."""
+    ties = Ties(graph, fixed=fixed)
     for node in graph.nodes:
         rules()[node.kind].tie(node, ties)
+        if node.kind != "pad" and node.spelled in fixed:  # a pad pins what it adds, not what it pads
+            ties.pin_value(node.spelled)
     for number in graph.outputs:
         ties.pin_value(number)
     return ties
@@ -108,9 +110,7 @@ def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Ver
         graph: The network.
         pinned: Values whose sizes must not change, since the user's code spells them out.
     """
-    ties = tie_all(graph)
-    for number in pinned:
-        ties.pin_value(number)
+    ties = tie_all(graph, pinned)
     facts = learn(graph)
     silent, awake = np.zeros((2, ties.used), np.bool_)
     while True:

@@ -7,6 +7,7 @@ fails, the attribute that was read there and holds the old size gets the new one
 reported and its channels stay.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,8 +45,15 @@ def spelled_nodes(verdict: Verdict) -> list[tuple[int, Node]]:
 
 
 def changes_of(node: Node, verdict: Verdict) -> list[tuple[int, int, int]]:
-    """(axis, old size, new size) of every spelled-out axis of a node."""
+    """(axis, old size, new size) of every size a node spells out; of a pad, what it adds on either side."""
     value = node.spelled
+    if node.kind == "pad":
+        found = []
+        for a in node.attributes.get("spelled", ()):
+            low, high = int(node.attributes["before"][a]), int(node.attributes["after"][a])
+            stays = verdict.kept(value, a)
+            found += [(a, low, int(stays[:low].sum())), (a, high, int(stays[len(stays) - high :].sum()))]
+        return found
     old, new = verdict.graph.shape(value), verdict.size(value)
     axes = [int(a) for a in node.attributes.get("spelled", ())]
     return [(a, old[a], new[a]) for a in axes]
@@ -71,7 +79,7 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
             return Settled(replace(plan, attributes=attributes), adjusted=bool(adjusted))
         guilty = _guilty(suspects, verdict, user_line(error))
         fresh = {
-            c for node in guilty for c in _candidates(small, node, verdict, reads.get(node.module, set()))
+            c for node in guilty for c in _candidates(small, node, verdict, reads[node.module])
         }
         fresh = {c for c in fresh if c[:2] not in adjusted}
         if not fresh:
@@ -94,21 +102,29 @@ def _guilty(suspects: list[tuple[int, Node]], verdict: Verdict, line: str) -> li
     return [node for _, node in suspects]
 
 
-def _candidates(small: nn.Module, node: Node, verdict: Verdict, read: set[str]) -> set[tuple[str, str, int]]:
-    """Integer attributes that the module read and that hold an old size."""
+def _candidates(small: nn.Module, node: Node, verdict: Verdict, read: Mapping[str, None]) -> set[tuple[str, str, int]]:
+    """Integer attributes that the module read and that hold an old size, each with the new one.
+
+    Where several sizes were equal (three heads of width three), they are told apart by the order of reading.
+    """
     held = vars(small.get_submodule(node.module))
     found = set()
-    for _, old, new in changes_of(node, verdict):
-        if old != new:
-            found |= {(node.module, k, new) for k in read if type(held.get(k)) is int and held[k] == old}
+    changes = changes_of(node, verdict)
+    for size in {old for _, old, new in changes if old != new}:
+        names = [k for k in read if type(held.get(k)) is int and held[k] == size]
+        wanted = [new for _, old, new in changes if old == size]
+        if len(wanted) != len(names):  # some of the sizes are literals, and those did not change
+            wanted = [new for new in wanted if new != size]
+            wanted = wanted[:1] * len(names) if len(set(wanted)) == 1 else wanted
+        found |= {(node.module, name, new) for name, new in zip(names, wanted, strict=False) if new != size}
     return found
 
 
 def _watch(
     model: nn.Module, names: set[str], example: tuple[Any, ...]
-) -> tuple[dict[str, set[str]], Exception | None]:
-    """Run a model once and note which of their own attributes some modules read; the error it met, if any."""
-    reads: dict[str, set[str]] = {name: set() for name in names}
+) -> tuple[dict[str, dict[str, None]], Exception | None]:
+    """Run a model once and note which attributes some modules read, in order; and the error it met, if any."""
+    reads: dict[str, dict[str, None]] = {name: {} for name in names}
     classes = {}
     for name in names:
         module = model.get_submodule(name)
@@ -125,11 +141,11 @@ def _watch(
     return reads, None
 
 
-def _spy(plain: type[nn.Module], seen: set[str]) -> type[nn.Module]:
+def _spy(plain: type[nn.Module], seen: dict[str, None]) -> type[nn.Module]:
     """A subclass that notes which attributes are read."""
 
     def get(self: nn.Module, name: str) -> Any:
-        seen.add(name)
+        seen[name] = None
         return plain.__getattribute__(self, name)
 
     return type(plain.__name__, (plain,), {"__getattribute__": get})

@@ -53,6 +53,7 @@ class Ties:
         parents: Union-find forest over atoms.
         pinned: Atoms that may never go.
         uses: Value number -> how many inputs of nodes it is.
+        fixed: Values whose sizes the user's code fixes.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
     """
 
@@ -63,6 +64,7 @@ class Ties:
     used: int = 0
     pinned: list[Array] = field(default_factory=list)
     uses: dict[int, int] = field(default_factory=dict)
+    fixed: frozenset[int] = frozenset()
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
     def __post_init__(self) -> None:
         for node in self.graph.nodes:

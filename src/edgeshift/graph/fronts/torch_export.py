@@ -523,7 +523,9 @@ class _Front:
         for i in range(len(widths) // 2):
             before[rank - 1 - i], after[rank - 1 - i] = int(widths[2 * i]), int(widths[2 * i + 1])
         filler = float(value or 0.0) if mode == "constant" else None
-        return self._emit("pad", [x], before=tuple(before), after=tuple(after), value=filler)
+        # Axis 1 may hold channels, and what is added there may come from an attribute of the module.
+        spelled = (1,) if rank > 2 and before[1] + after[1] > 0 and filler is not None else ()
+        return self._emit("pad", [x], before=tuple(before), after=tuple(after), value=filler, spelled=spelled)
 
     def _op_constant_pad_nd(self, x, widths, value=0):  # type: ignore[no-untyped-def]
         return self._op_pad(x, widths, "constant", value)
@@ -586,47 +588,6 @@ class _Front:
 
     def _op_sum(self, x, dim=None, keepdim=False, dtype=None):  # type: ignore[no-untyped-def]
         return self._reduce("sum", x, dim, keepdim)
-
-    def _op_var(self, x, dim=None, unbiased=True, keepdim=False, correction=None):  # type: ignore[no-untyped-def]
-        return self._reduce("other", x, None if isinstance(dim, bool) else dim, keepdim)
-
-    _op_std = _op_var
-
-    def _op_linalg_vector_norm(self, x, ord=2, dim=None, keepdim=False, dtype=None):  # type: ignore[no-untyped-def]
-        return self._reduce("other", x, dim, keepdim)
-
-    _op_norm = _op_linalg_vector_norm
-
-    def _only_first(self) -> bool:
-        """Whether nobody takes more than the first of several outputs."""
-        return all(user.target is operator.getitem and user.args[1] == 0 for user in self.node.users)
-
-    def _extreme(self, name, x, dim, keepdim):  # type: ignore[no-untyped-def]
-        if isinstance(dim, torch.fx.Node):
-            return self._emit("elementwise", [x, dim], fn=name)
-        if dim is None:
-            return self._reduce(name, x, None, False)
-        if self._only_first():
-            self.pieces[self.node.name] = [lambda: self._reduce(name, x, dim, keepdim)]
-        return None
-
-    def _op_max(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
-        return self._extreme("max", x, dim, keepdim)
-
-    def _op_min(self, x, dim=None, keepdim=False):  # type: ignore[no-untyped-def]
-        return self._extreme("min", x, dim, keepdim)
-
-    def _op_adaptive_max_pool2d(self, x, size):  # type: ignore[no-untyped-def]
-        if self._only_first():
-            self.pieces[self.node.name] = [lambda: self._pool(x, 2)]
-
-    def _op_adaptive_max_pool1d(self, x, size):  # type: ignore[no-untyped-def]
-        if self._only_first():
-            self.pieces[self.node.name] = [lambda: self._pool(x, 1)]
-
-    def _op_adaptive_max_pool3d(self, x, size):  # type: ignore[no-untyped-def]
-        if self._only_first():
-            self.pieces[self.node.name] = [lambda: self._pool(x, 3)]
 
     def _op_var(self, x, dim=None, unbiased=True, keepdim=False, correction=None):  # type: ignore[no-untyped-def]
         return self._reduce("other", x, None if isinstance(dim, bool) else dim, keepdim)

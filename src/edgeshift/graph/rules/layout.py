@@ -117,7 +117,7 @@ class Layout:
         return Labels(axes)
 
     def _tie_pad(self, node: Node, ties: Ties) -> Labels:
-        """Padded channels stay, since their number stands in the user's code."""
+        """Padded channels stay where their number is a literal; where it may be an attribute, they are tried."""
         x = node.inputs[0]
         assert x is not None
         before, after = node.attributes["before"], node.attributes["after"]
@@ -132,7 +132,8 @@ class Layout:
             vector = axes[d]
             if vector is not None:
                 extra = ties.fresh(low + high)
-                ties.pin(extra)
+                if d not in node.attributes.get("spelled", ()) or node.outputs[0] in ties.fixed:
+                    ties.pin(extra)
                 axes[d] = np.concatenate([extra[:low], vector, extra[low:]])
         return Labels(axes, labels.cells)
 
