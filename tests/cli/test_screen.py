@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from edgeshift.cli.screen import Screen
+from edgeshift.cli.screen import Screen, seconds_left
 
 
 class Terminal:
@@ -51,7 +51,8 @@ def test_a_terminal_gets_a_bar_with_time_left(monkeypatch: pytest.MonkeyPatch) -
     assert "training" in terminal.text
     assert "half way" in terminal.text
     assert "2/4" in terminal.text
-    assert "-:--:--" in terminal.text  # time left, not known before the first step
+    assert "-:--" in terminal.text  # time left, not known before the first step
+    assert " left" in terminal.text
 
 
 def test_tasks_stand_inside_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +66,19 @@ def test_tasks_stand_inside_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         outer()
     assert "levels" in terminal.text
     assert "epochs" in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "told", "done", "total", "left"),
+    [
+        (10, 10, 2.5, 10, 30),
+        (14, 10, 2.5, 10, 26),  # 4 s without news
+        (90, 10, 2.5, 10, 0),  # longer than foretold
+        (10, 10, 10, 10, 0),
+        (10, 0, 0, 10, None),
+    ],
+)
+def test_time_left_follows_the_pace_so_far(
+    elapsed: float, told: float, done: float, total: float, left: float | None
+) -> None:
+    assert seconds_left(elapsed, told, done, total) == left

@@ -46,12 +46,16 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     """
     progress = progress or Silent()
     check_out(job.check().out, resume=job.resume)
-    data = open_set(job.data)
-    ref = reference(job, data)
-    factory = beginning(job, ref)
-    choices = choose(job, ref, data)
-    parent = Parent.of(factory(), ref)  # a model that cannot be traced is found before it is trained
-    groups = channel_groups(parent.model, parent.sample)
+    with progress.task("preparing", 3) as step:
+        data = open_set(job.data)
+        ref = reference(job, data)
+        step(note="tracing the model")
+        factory = beginning(job, ref)
+        choices = choose(job, ref, data)
+        parent = Parent.of(factory(), ref)  # a model that cannot be traced is found before it is trained
+        step(note="grouping channels")
+        groups = channel_groups(parent.model, parent.sample)
+        step()
     task = Task(factory, data.split("train"), data.split("validation"), ref.mean, ref.std, groups)
     portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
     judge = Judge.of(data, ref, job)
@@ -59,7 +63,7 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
         for level in run_levels(choices.method, task, choices.training, choices.levels, folder, progress):
             if name_of(level) not in {variant.name for variant in portfolio}:
-                portfolio = keep(portfolio, level, parent, judge)
+                portfolio = keep(portfolio, level, parent, judge, progress)
             progress.say(line_about(portfolio, level))
             step()
     return portfolio if job.quick else measured(portfolio, job, progress)
@@ -95,14 +99,16 @@ class Parent:
         return make_template(self.model, self.sample)
 
 
-def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge) -> Portfolio:
+def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge, progress: Progress) -> Portfolio:
     """The portfolio and one more variant: a level shrunk, exported, opened again, judged and measured."""
-    parent.model.load_state_dict(dict(level.state))
-    shrunk = shrink_traced(parent.model, parent.graph, (parent.sample,))
-    size = shrunk.report.after
-    with scratch(portfolio.path) as folder:
-        onnx = folder / "model.onnx"
+    says = f"{name_of(level)}: shrink, export, measure"
+    with scratch(portfolio.path) as folder, progress.task(says, 3) as step:
+        parent.model.load_state_dict(dict(level.state))
+        shrunk = shrink_traced(parent.model, parent.graph, (parent.sample,))
+        size, onnx = shrunk.report.after, folder / "model.onnx"
+        step(note="exporting to ONNX")
         export_onnx(shrunk.model, parent.sample, onnx, parent.template)
+        step(note="measuring")
         draft = Draft(
             name=name_of(level),
             recipe=stages(portfolio, level),
@@ -114,6 +120,7 @@ def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge) -> Po
             measurements=judge.figures(onnx),
             proof=proof_of(shrunk),
         )
+        step()
         return portfolio.add(draft, {"onnx": onnx, **contents(level, parent, shrunk)})
 
 

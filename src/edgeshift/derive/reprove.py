@@ -27,12 +27,14 @@ class Checked:
         proved: Variants that computed what their masked parent computes.
         max_error_float64: Largest |difference| over largest |output| among them, in float64.
         unproved: Why the others were not tried, one line each.
+        missing: Levels that were asked for and are not built yet.
     """
 
     files: Verification
     proved: int
     max_error_float64: float
     unproved: tuple[str, ...] = ()
+    missing: int = 0
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -41,6 +43,7 @@ class Checked:
             f"{self.proved} variants compute what their masked parent does, "
             f"largest relative error {self.max_error_float64:.1e} in float64",
             *(f"not proved again: {line}" for line in self.unproved),
+            *([f"{self.missing} more levels were asked for; go on with --resume"] if self.missing else []),
         ]
 
 
@@ -60,7 +63,8 @@ def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
             except (UnknownName, BadValue, BadWeights) as error:  # the user's factory is not here, or changed
                 unproved.append(f"{variant.name}: {error}")
             step(note=variant.name)
-    return Checked(files, len(errors), max(errors, default=0.0), tuple(unproved))
+    missing = len(portfolio.recipe.get("levels", ())) - len(portfolio)
+    return Checked(files, len(errors), max(errors, default=0.0), tuple(unproved), max(0, missing))
 
 
 def error_of(portfolio: Portfolio, variant: Variant) -> float:
