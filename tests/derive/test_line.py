@@ -194,7 +194,7 @@ def start(here: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=here, stderr=subprocess.DEVNULL)
 
 
-def kill_when(process: "subprocess.Popen[bytes]", there: Path, limit_s: float = 60) -> None:
+def kill_when(process: "subprocess.Popen[bytes]", there: Path, limit_s: float = 300) -> None:
     """Kill -9 as soon as a file is there."""
     end = time.monotonic() + limit_s
     while not there.exists() and process.poll() is None and time.monotonic() < end:

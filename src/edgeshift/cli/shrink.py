@@ -26,10 +26,10 @@ def shrink(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
-    """Remove what does nothing from a sparse checkpoint or ONNX file; outputs stay the same, and it is proved.
+    """Remove what does nothing from a sparse checkpoint or ONNX file; outputs stay the same, with proof.
 
-    The new checkpoint holds the smaller tensors and the plan that resizes a freshly built model to them. An ONNX
-    file of any framework needs no model, and torch need not be installed.
+    The new checkpoint holds the smaller tensors and the plan that resizes a freshly built model to them.
+    An ONNX file of any framework needs no model, and torch need not be installed.
 
     [bold]Examples[/bold]
 
