@@ -78,6 +78,13 @@ def test_an_open_size_that_only_one_value_fits_is_found() -> None:
     assert trace(proto).trial.feeds["x"].shape == (2, 3, 64, 64)
 
 
+def test_open_sizes_of_one_name_are_equal() -> None:
+    proto = model([node("Add", ["x", "z"], "y")], {}, ("time", "batch", 4))
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, "batch", 4]))
+    feeds = trace(proto).trial.feeds
+    assert (feeds["x"].shape[0], feeds["x"].shape[1]) == (2, feeds["z"].shape[1])
+
+
 # Settling.
 
 

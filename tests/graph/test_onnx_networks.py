@@ -77,8 +77,7 @@ def test_the_same_channels_go_in_onnx_as_in_torch(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exporter", ["script", "dynamo"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize(("share", "exporter"), [(0.3, "dynamo"), (0.6, "script"), (0.9, "dynamo")])
 @pytest.mark.parametrize("name", names())
 def test_every_network_loses_in_onnx_what_it_loses_in_torch(name: str, share: float, exporter: str) -> None:
     if (name, exporter) in NO_EXPORT:

@@ -308,6 +308,25 @@ def test_half_a_group_stays_for_its_statistics() -> None:
     assert shapes(shrunk.model)["u"] == (8, 3, 1, 1)
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_becomes_space_in_whole_blocks(mode: str) -> None:
+    first, last = numbers(12, 3, 1, 1), numbers(2, 3, 1, 1)
+    last[:, 1] = 0  # nobody reads the second of three channels, made of four
+    nodes = [node("Conv", ["x", "u"], "a"), node("DepthToSpace", ["a"], "b", blocksize=2, mode=mode)]
+    shrunk = equal(model([*nodes, node("Conv", ["b", "w"], "y")], {"u": first, "w": last}))
+    left = [4, 5, 6, 7] if mode == "CRD" else [1, 4, 7, 10]
+    np.testing.assert_array_equal(stored(shrunk.model, "u"), np.delete(first, left, 0))
+
+
+def test_space_becomes_depth_in_whole_blocks() -> None:
+    first = numbers(3, 3, 1, 1)
+    first[1] = 0
+    last = numbers(2, 12, 1, 1)
+    nodes = [node("Conv", ["x", "u"], "a"), node("SpaceToDepth", ["a"], "b", blocksize=2)]
+    shrunk = equal(model([*nodes, node("Conv", ["b", "w"], "y")], {"u": first, "w": last}))
+    np.testing.assert_array_equal(stored(shrunk.model, "w"), np.delete(last, [1, 4, 7, 10], 1))
+
+
 def test_a_mask_of_minus_infinities_before_a_softmax_stops_nothing() -> None:
     first = numbers(6, 5)
     first[:, 2] = 0

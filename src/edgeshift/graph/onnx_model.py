@@ -21,12 +21,18 @@ from onnx import (
     numpy_helper,
 )
 from onnx.inliner import inline_local_functions
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from edgeshift.core.errors import BadValue, Untraceable
 from edgeshift.core.seeds import seed_for
 from edgeshift.graph.channels import Array
 
 OLDEST_OPSET = 11
+# ONNX Runtime has one class per status code and no common one; a name it cannot feed is a ValueError.
+RUNTIME_ERRORS = (
+    state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,
+    state.RuntimeException, ValueError,
+)  # fmt: skip
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Tried in order for axes other than the first whose size the file leaves open.
 OPEN_SIZES = (16, 32, 64, 128, 224, 256, 384, 512)
@@ -359,7 +365,7 @@ def try_out(settled: Settled, example: Mapping[str, Array] | None) -> Trial:
     names = [*(o.name for o in graph.output), *extra]
     try:
         runner = session(wide, plain=True)
-    except Exception as error:  # ONNX Runtime has one class per status code and no common one
+    except RUNTIME_ERRORS as error:
         raise Untraceable(
             f"ONNX Runtime must be able to open the model, got: {first_line(error)}"
         ) from error
@@ -398,7 +404,7 @@ def _steady(
             other[name] = np.tile(array, repeats)
         try:
             results = runner.run(names, other)
-        except Exception:  # these sizes do not fit the model; ONNX Runtime has no common error class
+        except RUNTIME_ERRORS:  # these sizes do not fit the model
             continue
         same = (n for n, a in zip(names, results, strict=True) if np.array_equal(a, shaped[n]))
         return frozenset(same)
@@ -478,7 +484,7 @@ def _run_somewhere(
     for feeds in tries:
         try:
             return feeds, runner.run(names, feeds)
-        except Exception as error:  # see try_out
+        except RUNTIME_ERRORS as error:
             why = why or error
     sizes = {n: a.shape for n, a in tries[0].items()}
     raise Untraceable(
@@ -488,20 +494,22 @@ def _run_somewhere(
 
 def _feeds(settled: Settled, size: int) -> dict[str, Array]:
     """Input name -> random array; an open first axis is the batch, other open axes are `size` long."""
-    found = {}
-    highs = index_limits(settled)
-    generator = np.random.default_rng(seed_for(0, "trial"))
-    for info in settled.model.graph.input:
-        kind = info.type.tensor_type
+    inputs = list(settled.model.graph.input)
+    for info in inputs:
         if not info.type.HasField("tensor_type"):
             raise Untraceable(f"every input must be a tensor, got {info.name}")
-        dims = [
-            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else OPEN_BATCH if axis == 0 else size
-            for axis, d in enumerate(kind.shape.dim)
-        ]
-        found[info.name] = draw(
-            tuple(dims), helper.tensor_dtype_to_np_dtype(kind.elem_type), generator, highs[info.name]
-        )
+    dims = {i.name: list(i.type.tensor_type.shape.dim) for i in inputs}
+    named = {d.dim_param: size for each in dims.values() for d in each}
+    named |= {each[0].dim_param: OPEN_BATCH for each in dims.values() if each}
+    highs, generator = index_limits(settled), np.random.default_rng(seed_for(0, "trial"))
+    found = {}
+    for info in inputs:
+        shape = []
+        for axis, dim in enumerate(dims[info.name]):
+            known = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else 0
+            shape.append(known or (named[dim.dim_param] if dim.dim_param else size if axis else OPEN_BATCH))
+        dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+        found[info.name] = draw(tuple(shape), dtype, generator, highs[info.name])
     return found
 
 

@@ -587,10 +587,19 @@ class _Front:
     def _op_Expand(self) -> int | None:
         return None if self.known(1) is None else self.emit("expand", [self.node.input[0]])
 
-    def _op_DepthToSpace(self) -> int | None:
-        if self.options["mode"] != "CRD":
-            return None
-        return self.emit("pixel_shuffle", [self.node.input[0]], factor=int(self.options["blocksize"]))
+    def _op_DepthToSpace(self) -> int:
+        x: str | int = self.node.input[0]
+        factor = int(self.options["blocksize"])
+        if self.options["mode"] == "DCR":  # blocks of channels stand one behind the other
+            channels = np.arange(self.shape(self.node.input[0])[1]).reshape(factor**2, -1)
+            x = self._take(x, 1, [int(i) for i in channels.T.ravel()], free=True)
+        return self.emit("pixel_shuffle", [x], factor=factor)
+
+    def _op_SpaceToDepth(self) -> int:
+        factor = int(self.options["blocksize"])
+        out = self.shape(self.node.output[0])
+        spread = self.emit("pixel_unshuffle", [self.node.input[0]], out, factor=factor)
+        return self._take(spread, 1, [int(i) for i in np.arange(out[1]).reshape(-1, factor**2).T.ravel()], free=True)
 
     # Over space, and reductions.
 
