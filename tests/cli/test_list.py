@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import sys
 
 import pytest
 
@@ -38,7 +39,15 @@ def test_an_unknown_shelf_gets_the_near_name(capsys: pytest.CaptureFixture[str])
     )
 
 
-def test_a_person_sees_name_and_paper(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = listed(capsys, "criterion")
     assert (code, err) == (0, "")
+    line = next(line for line in out.splitlines() if line.startswith("criterion\tmagnitude\t"))
+    assert line.count("\t") == 4
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out = listed(capsys, "criterion")[1]
+    assert "\t" not in out
     assert "magnitude" in out

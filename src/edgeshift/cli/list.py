@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`edgeshift list`: every plug-in and model name with one line and its paper, read from the cards."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,8 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON, nothing else.")] = False,
 ) -> None:
     """List every plug-in and model name: what it does, what it needs, where it was published.
+
+    In a pipe it is one line each, with tabs between kind, name, purpose, needs and paper.
 
     [bold]Examples[/bold]
 
@@ -36,14 +39,17 @@ def list_(
 
         print_json({noun: [asdict(card) for card in found] for noun, found in cards.items()})
         return
+    if not sys.stdout.isatty():
+        for noun, found in cards.items():
+            for card in found:
+                typer.echo("\t".join((noun, card.name, card.says, card.needs, card.paper)))
+        return
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     for noun, found in cards.items():
-        table = Table(
-            "name", "says", "needs", "paper", title=noun, title_justify="left", box=None, pad_edge=False
-        )
+        table = Table("name", "says", "needs", "paper", title=noun, title_justify="left", box=None)
         for card in found:
             table.add_row(card.name, card.says, card.needs, card.paper)
         console.print(table)
