@@ -74,7 +74,9 @@ def test_an_example_names_the_inputs() -> None:
 
 def test_an_open_size_that_only_one_value_fits_is_found() -> None:
     flat = node("Flatten", ["x"], "flat")
-    proto = model([flat, node("MatMul", ["flat", "w"], "y")], {"w": numbers(3 * 64 * 64, 2)}, ("n", 3, "h", "w"))
+    proto = model(
+        [flat, node("MatMul", ["flat", "w"], "y")], {"w": numbers(3 * 64 * 64, 2)}, ("n", 3, "h", "w")
+    )
     assert trace(proto).trial.feeds["x"].shape == (2, 3, 64, 64)
 
 
@@ -92,13 +94,22 @@ def test_constants_become_initialisers_and_moved_weights_are_stored_as_moved() -
     made = helper.make_node("Constant", [], ["w"], value=onnx.numpy_helper.from_array(numbers(4, 3, 1, 1)))
     turn = node("Transpose", ["v"], "t", perm=[1, 0])
     proto = model(
-        [made, node("Conv", ["x", "w"], "c"), node("GlobalAveragePool", ["c"], "g"), node("Flatten", ["g"], "f")]
-        + [turn, node("MatMul", ["f", "t"], "y")],
+        [
+            made,
+            node("Conv", ["x", "w"], "c"),
+            node("GlobalAveragePool", ["c"], "g"),
+            node("Flatten", ["g"], "f"),
+            turn,
+            node("MatMul", ["f", "t"], "y"),
+        ],
         {"v": numbers(5, 4)},
     )
     settled = settle(proto)
     assert [n.op_type for n in settled.model.graph.node] == ["Conv", "GlobalAveragePool", "Flatten", "MatMul"]
-    assert {t.name: tuple(t.dims) for t in settled.model.graph.initializer} == {"w": (4, 3, 1, 1), "t": (4, 5)}
+    assert {t.name: tuple(t.dims) for t in settled.model.graph.initializer} == {
+        "w": (4, 3, 1, 1),
+        "t": (4, 5),
+    }
 
 
 def test_a_shared_vector_is_copied_for_each_use_but_a_shared_matrix_is_not() -> None:
@@ -116,7 +127,12 @@ def test_initialisers_listed_as_inputs_become_fixed() -> None:
 
 def test_local_functions_are_written_out() -> None:
     inner = helper.make_function(
-        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 18)]
+        "own",
+        "Twice",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 18)],
     )
     call = helper.make_node("Twice", ["x"], ["y"], domain="own")
     proto = model([call], {})
@@ -174,7 +190,11 @@ def test_a_product_of_two_activations_is_no_linear_layer() -> None:
 
 
 def test_sizes_computed_in_the_file_are_no_operators() -> None:
-    nodes = [node("Shape", ["x"], "s"), node("Gather", ["s", "zero"], "n"), node("Unsqueeze", ["n", "axis"], "nn")]
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "zero"], "n"),
+        node("Unsqueeze", ["n", "axis"], "nn"),
+    ]
     nodes += [node("Concat", ["nn", "rest"], "shape", axis=0), node("Reshape", ["x", "shape"], "y")]
     tensors = {"zero": np.asarray(0, np.int64), "axis": whole(0), "rest": whole(-1)}
     proto = model(nodes, tensors, ("n", 3, 4, 4))
@@ -214,11 +234,16 @@ def test_an_operator_without_a_rule_is_named() -> None:
 
 def test_an_operators_inner_graph_reads_what_it_takes_from_outside() -> None:
     inner = helper.make_graph(
-        [node("Add", ["w", "w"], "z")], "inner", [], [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)]
+        [node("Add", ["w", "w"], "z")],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
     )
     flag = node("Cast", ["first"], "flag", to=TensorProto.BOOL)
     nodes = [node("ReduceMax", ["x"], "first", keepdims=0), flag]
-    proto = model([*nodes, node("If", ["flag"], "y", then_branch=inner, else_branch=inner)], {"w": numbers(4)})
+    proto = model(
+        [*nodes, node("If", ["flag"], "y", then_branch=inner, else_branch=inner)], {"w": numbers(4)}
+    )
     found = trace(proto)
     assert found.number["w"] in next(n for n in found.graph.nodes if n.source == "If").inputs
 
@@ -227,8 +252,8 @@ ACTIVATIONS: list[tuple[str, dict[str, Any]]] = [
     ("Abs", {}), ("Celu", {"alpha": 0.7}), ("Cos", {}), ("Elu", {"alpha": 0.7}), ("Erf", {}), ("Exp", {}),
     ("Gelu", {}), ("Gelu", {"approximate": "tanh"}), ("HardSigmoid", {}), ("HardSigmoid", {"alpha": 1 / 6}),
     ("HardSwish", {}), ("Identity", {}), ("LeakyRelu", {}), ("LeakyRelu", {"alpha": 0.3}), ("Mish", {}),
-    ("Neg", {}), ("Reciprocal", {}), ("Relu", {}), ("Selu", {}), ("Sigmoid", {}), ("Sin", {}), ("Softplus", {}),
-    ("Softsign", {}), ("Tanh", {}),
+    ("Neg", {}), ("Reciprocal", {}), ("Relu", {}), ("Selu", {}), ("Sigmoid", {}), ("Sin", {}),
+    ("Softplus", {}), ("Softsign", {}), ("Tanh", {}),
 ]  # fmt: skip
 
 

@@ -19,11 +19,11 @@ from edgeshift.graph import shrink, shrink_onnx
 
 QUICK = (
     "micro.cat", "micro.channel_shuffle", "micro.channel_slice", "micro.chunk_split_add", "micro.conv3d",
-    "micro.depthwise", "micro.flatten_linear", "micro.gated_mlp", "micro.group_normed", "micro.gru", "micro.grouped",
-    "micro.nhwc_linear", "micro.pixel_shuffled", "micro.prelu", "micro.shared_conv", "micro.squeeze_excited",
-    "micro.transposed", "micro.two_inputs", "micro.two_outputs",
+    "micro.depthwise", "micro.flatten_linear", "micro.gated_mlp", "micro.group_normed", "micro.gru",
+    "micro.grouped", "micro.nhwc_linear", "micro.pixel_shuffled", "micro.prelu", "micro.shared_conv",
+    "micro.squeeze_excited", "micro.transposed", "micro.two_inputs", "micro.two_outputs",
 )  # fmt: skip
-# What one of the exporters has no operator for, or where the ONNX graph lets more go than the user's code does.
+# What one of the exporters has no operator for, and where the ONNX graph lets more go than the user's code.
 NO_EXPORT = {("micro.rms_normed", "script")}
 SMALLER = {"micro.weight_normed", "swin_tiny"}
 

@@ -37,7 +37,11 @@ def two_convs(first: Array, second: Array, bias: Array | None = None, **options:
     """x -> conv a -> relu -> conv b -> y; `options` are those of b."""
     tensors = {"a.weight": first, "b.weight": second, **({} if bias is None else {"a.bias": bias})}
     inputs = ["x", "a.weight", *([] if bias is None else ["a.bias"])]
-    nodes = [node("Conv", inputs, "h"), node("Relu", ["h"], "r"), node("Conv", ["r", "b.weight"], "y", **options)]
+    nodes = [
+        node("Conv", inputs, "h"),
+        node("Relu", ["h"], "r"),
+        node("Conv", ["r", "b.weight"], "y", **options),
+    ]
     return model(nodes, tensors)
 
 
@@ -73,7 +77,13 @@ def test_constants_before_zero_padding_end_in_one_channel() -> None:
 
 
 def test_batch_norm_shrinks_with_its_convolution() -> None:
-    tensors = {"w": numbers(4, 3, 1, 1), "s": numbers(4), "b": np.zeros(4, np.float32), "m": numbers(4), "v": numbers(4)}
+    tensors = {
+        "w": numbers(4, 3, 1, 1),
+        "s": numbers(4),
+        "b": np.zeros(4, np.float32),
+        "m": numbers(4),
+        "v": numbers(4),
+    }
     tensors["s"][1] = 0
     nodes = [node("Conv", ["x", "w"], "h"), node("BatchNormalization", ["h", "s", "b", "m", "v"], "n")]
     proto = model([*nodes, node("Conv", ["n", "u"], "y")], {**tensors, "u": numbers(2, 4, 1, 1)})
@@ -89,8 +99,14 @@ def test_statistics_that_layers_share_do_not_tie_them() -> None:
     first[0] = 0
     second[:, 1] = 0
     third[:, [2, 3]] = 0
-    nodes = [node("Conv", ["x", "u"], "a"), node("BatchNormalization", ["a", "one", "zero", "zero", "one"], "b")]
-    nodes += [node("Conv", ["b", "v"], "c"), node("BatchNormalization", ["c", "one", "zero", "zero", "one"], "d")]
+    nodes = [
+        node("Conv", ["x", "u"], "a"),
+        node("BatchNormalization", ["a", "one", "zero", "zero", "one"], "b"),
+    ]
+    nodes += [
+        node("Conv", ["b", "v"], "c"),
+        node("BatchNormalization", ["c", "one", "zero", "zero", "one"], "d"),
+    ]
     tensors = {"u": first, "v": second, "w": third, "one": one, "zero": zero}
     shrunk = equal(model([*nodes, node("Conv", ["d", "w"], "y")], tensors))
     assert shapes(shrunk.model) == {
@@ -101,7 +117,11 @@ def test_statistics_that_layers_share_do_not_tie_them() -> None:
 def test_depthwise_groups_go_with_their_channel() -> None:
     first = numbers(4, 3, 1, 1)
     first[3] = 0
-    nodes = [node("Conv", ["x", "u"], "a"), node("Conv", ["a", "v"], "b", group=4), node("Conv", ["b", "w"], "y")]
+    nodes = [
+        node("Conv", ["x", "u"], "a"),
+        node("Conv", ["a", "v"], "b", group=4),
+        node("Conv", ["b", "w"], "y"),
+    ]
     shrunk = equal(model(nodes, {"u": first, "v": numbers(4, 1, 3, 3), "w": numbers(2, 4, 1, 1)}))
     assert shapes(shrunk.model) == {"u": (3, 3, 1, 1), "v": (3, 1, 3, 3), "w": (2, 3, 1, 1)}
     assert helper.get_node_attr_value(shrunk.model.graph.node[1], "group") == 3
@@ -117,7 +137,11 @@ def test_matmul_takes_a_constant_into_the_add_behind_it_or_into_one_of_its_own()
     shrunk = equal(model([*nodes, node("MatMul", ["d", "w"], "y")], tensors, (2, 7, 6)))
     assert [n.op_type for n in shrunk.model.graph.node] == ["MatMul", "Add", "MatMul", "Add", "MatMul"]
     np.testing.assert_allclose(stored(shrunk.model, "v.bias"), 3 * tensors["v"][2], rtol=1e-6)
-    nodes[2:] = [node("MatMul", ["c", "v"], "d"), node("Add", ["e", "d"], "f"), node("MatMul", ["f", "w"], "y")]
+    nodes[2:] = [
+        node("MatMul", ["c", "v"], "d"),
+        node("Add", ["e", "d"], "f"),
+        node("MatMul", ["f", "w"], "y"),
+    ]
     shrunk = equal(model(nodes, tensors, (2, 7, 6)))
     assert [n.op_type for n in shrunk.model.graph.node] == ["MatMul", "Add", "MatMul", "Add", "MatMul"]
     np.testing.assert_allclose(stored(shrunk.model, "e"), tensors["e"] + 3 * tensors["v"][2], rtol=1e-6)
@@ -135,7 +159,9 @@ def test_a_scaled_gemm_stays_scaled() -> None:
 def test_an_embedding_loses_columns() -> None:
     table = numbers(9, 6)
     table[:, 4] = 0
-    proto = model([node("Cast", ["x"], "i", to=7), node("Gather", ["e", "i"], "h"), node("MatMul", ["h", "w"], "y")], {})
+    proto = model(
+        [node("Cast", ["x"], "i", to=7), node("Gather", ["e", "i"], "h"), node("MatMul", ["h", "w"], "y")], {}
+    )
     proto = model(list(proto.graph.node)[1:], {"e": table, "w": numbers(6, 2)}, ("n", 5))
     proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
     proto.graph.node[0].input[1] = "x"
@@ -149,7 +175,11 @@ def test_an_embedding_loses_columns() -> None:
 @pytest.mark.parametrize(("op", "gates", "candidate"), [("GRU", 3, 2), ("LSTM", 4, 3), ("RNN", 1, 0)])
 def test_hidden_units_that_stay_zero_go(op: str, gates: int, candidate: int, both: bool) -> None:
     sides, units = 1 + both, 5
-    w, r, b = numbers(sides, gates * units, 3), numbers(sides, gates * units, units), numbers(sides, 2 * gates * units)
+    w, r, b = (
+        numbers(sides, gates * units, 3),
+        numbers(sides, gates * units, units),
+        numbers(sides, 2 * gates * units),
+    )
     row = candidate * units + 1  # unit 1 never leaves its zero state
     w[:, row], r[:, row], b[:, row], b[:, gates * units + row] = 0, 0, 0, 0
     direction = "bidirectional" if both else "forward"
@@ -158,7 +188,14 @@ def test_hidden_units_that_stay_zero_go(op: str, gates: int, candidate: int, bot
         op, ["x", "w", "r", "b", "", "h"], ["all", "last"], "cell", hidden_size=units, direction=direction
     )
     nodes = [cell, node("Transpose", ["all"], "t", perm=[0, 2, 1, 3]), node("Reshape", ["t", "to"], "flat")]
-    tensors = {"w": w, "r": r, "b": b, "h": zeros, "to": whole(0, 0, sides * units), "v": numbers(sides * units, 2)}
+    tensors = {
+        "w": w,
+        "r": r,
+        "b": b,
+        "h": zeros,
+        "to": whole(0, 0, sides * units),
+        "v": numbers(sides * units, 2),
+    }
     shrunk = equal(model([*nodes, node("MatMul", ["flat", "v"], "y")], tensors, (4, 2, 3)))
     kept = shapes(shrunk.model)
     assert (kept["r"], kept["v"]) == ((sides, gates * 4, 4), (sides * 4, 2))
@@ -225,7 +262,12 @@ def halves(pick: list[onnx.NodeProto], tensors: dict[str, Array], opset: int = 1
     """conv of 6 channels, 0 and 4 dead -> `pick` makes `p` (0, 1, 2) and `q` (3, 4, 5) -> a conv of each."""
     first = numbers(6, 3, 1, 1)
     first[[0, 4]] = 0
-    nodes = [node("Conv", ["x", "u"], "a"), *pick, node("Conv", ["p", "v"], "r"), node("Conv", ["q", "w"], "s")]
+    nodes = [
+        node("Conv", ["x", "u"], "a"),
+        *pick,
+        node("Conv", ["p", "v"], "r"),
+        node("Conv", ["q", "w"], "s"),
+    ]
     own = {"u": first, "v": numbers(2, 3, 1, 1), "w": numbers(2, 3, 1, 1, seed=1), **tensors}
     return model([*nodes, node("Add", ["r", "s"], "y")], own, opset=opset)
 
@@ -262,7 +304,11 @@ def test_unequal_halves_shrink_each_for_itself(way: str) -> None:
 def test_a_gather_may_shuffle_channels() -> None:
     first = numbers(4, 3, 1, 1)
     first[2] = 0
-    nodes = [node("Conv", ["x", "u"], "a"), node("Gather", ["a", "i"], "b", axis=1), node("Conv", ["b", "w"], "y")]
+    nodes = [
+        node("Conv", ["x", "u"], "a"),
+        node("Gather", ["a", "i"], "b", axis=1),
+        node("Conv", ["b", "w"], "y"),
+    ]
     shrunk = equal(model(nodes, {"u": first, "i": whole(3, 2, 1, 0), "w": numbers(2, 4, 1, 1)}))
     index = next(n.input[1] for n in shrunk.model.graph.node if n.op_type == "Gather")
     np.testing.assert_array_equal(stored(shrunk.model, index), [2, 1, 0])
@@ -271,8 +317,17 @@ def test_a_gather_may_shuffle_channels() -> None:
 def test_a_stored_expand_is_rewritten() -> None:
     first = numbers(4, 3, 1, 1)
     first[2] = 0
-    nodes = [node("Conv", ["x", "u"], "a"), node("GlobalAveragePool", ["a"], "g"), node("Expand", ["g", "to"], "e")]
-    shrunk = equal(model([*nodes, node("Conv", ["e", "w"], "y")], {"u": first, "to": whole(2, 4, 5, 5), "w": numbers(2, 4, 1, 1)}))
+    nodes = [
+        node("Conv", ["x", "u"], "a"),
+        node("GlobalAveragePool", ["a"], "g"),
+        node("Expand", ["g", "to"], "e"),
+    ]
+    shrunk = equal(
+        model(
+            [*nodes, node("Conv", ["e", "w"], "y")],
+            {"u": first, "to": whole(2, 4, 5, 5), "w": numbers(2, 4, 1, 1)},
+        )
+    )
     assert shapes(shrunk.model)["u"] == (3, 3, 1, 1)
 
 
@@ -280,7 +335,12 @@ def test_a_resize_by_sizes_is_rewritten() -> None:
     first = numbers(4, 3, 1, 1)
     first[2] = 0
     nodes = [node("Conv", ["x", "u"], "a"), node("Resize", ["a", "", "", "to"], "e", mode="linear")]
-    shrunk = equal(model([*nodes, node("Conv", ["e", "w"], "y")], {"u": first, "to": whole(2, 4, 9, 7), "w": numbers(2, 4, 1, 1)}))
+    shrunk = equal(
+        model(
+            [*nodes, node("Conv", ["e", "w"], "y")],
+            {"u": first, "to": whole(2, 4, 9, 7), "w": numbers(2, 4, 1, 1)},
+        )
+    )
     assert shapes(shrunk.model)["u"] == (3, 3, 1, 1)
 
 
@@ -291,7 +351,11 @@ def grouped(dead: list[int]) -> ModelProto:
     gamma[dead], beta[dead] = 0, 0
     nodes = [node("Conv", ["x", "u"], "a"), node("Reshape", ["a", "in"], "b")]
     nodes += [node("InstanceNormalization", ["b", "one", "zero"], "c"), node("Shape", ["a"], "s")]
-    nodes += [node("Reshape", ["c", "s"], "d"), node("Mul", ["d", "gamma"], "e"), node("Add", ["e", "beta"], "f")]
+    nodes += [
+        node("Reshape", ["c", "s"], "d"),
+        node("Mul", ["d", "gamma"], "e"),
+        node("Add", ["e", "beta"], "f"),
+    ]
     tensors = {"u": first, "gamma": gamma, "beta": beta, "in": whole(0, 4, -1), "w": numbers(2, 8, 1, 1)}
     tensors |= {"one": np.ones(4, np.float32), "zero": np.zeros(4, np.float32)}
     return model([*nodes, node("Conv", ["f", "w"], "y")], tensors, ("n", 3, 6, 6))
@@ -331,7 +395,11 @@ def test_a_mask_of_minus_infinities_before_a_softmax_stops_nothing() -> None:
     first = numbers(6, 5)
     first[:, 2] = 0
     mask = np.where(np.tri(4, dtype=bool), 0, -np.inf).astype(np.float32)
-    nodes = [node("Transpose", ["x"], "t", perm=[0, 2, 1]), node("MatMul", ["x", "t"], "a"), node("Add", ["a", "m"], "b")]
+    nodes = [
+        node("Transpose", ["x"], "t", perm=[0, 2, 1]),
+        node("MatMul", ["x", "t"], "a"),
+        node("Add", ["a", "m"], "b"),
+    ]
     nodes += [node("Softmax", ["b"], "c"), node("MatMul", ["c", "x"], "d"), node("MatMul", ["d", "u"], "e")]
     tensors = {"m": mask, "u": first, "w": numbers(5, 2)}
     shrunk = equal(model([*nodes, node("MatMul", ["e", "w"], "y")], tensors, ("n", 4, 6)))
@@ -379,7 +447,9 @@ def test_half_precision_stays_half_precision() -> None:
     for info in (*proto.graph.input, *proto.graph.output):
         info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     for tensor in proto.graph.initializer:
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        )
     shrunk = shrink_onnx(proto)
     assert stored(shrunk.model, "a.weight").dtype == np.float16
     assert shapes(shrunk.model)["a.weight"] == (3, 3, 3, 3)
@@ -439,7 +509,9 @@ def test_a_wrong_cut_is_not_exact_and_names_the_first_tensor() -> None:
     wrong = wide.graph.initializer[0]
     wrong.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(wrong) * 1.001, wrong.name))
     small = cut_onnx(trace, verdict, spelled)
-    with pytest.raises(NotExact, match=r"within 1e-09 in float64, got .* on random input; first difference in tensor h"):
+    with pytest.raises(
+        NotExact, match=r"within 1e-09 in float64, got .* on random input; first difference in tensor h"
+    ):
         prove_onnx(Pair(proto, small), Pair(widen(proto), wide), trace, verdict, 1e-9, 10.0)
 
 

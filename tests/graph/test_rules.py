@@ -12,7 +12,9 @@ X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 def test_a_constant_through_a_spread_kernel_is_no_constant() -> None:
     torch.manual_seed(0)  # stride 2 leaves positions that only the bias reaches
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 5, 1, stride=2), nn.Conv2d(5, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 5, 1, stride=2), nn.Conv2d(5, 2, 1)
+    )
     with torch.no_grad():
         model[0].weight[1] = 0
         model[0].bias[1] = 0.7

@@ -131,7 +131,7 @@ class _Cut:
             owner.attribute.extend([*kept, helper.make_attribute(name, value)])
 
     def _recurrent(self, owner: NodeProto) -> None:
-        """A recurrent layer's own count of units; its zero states have the old width and are the default anyway."""
+        """A recurrent layer's count of units; its zero states, of the old width, are the default anyway."""
         units = int(self.tensors[owner.input[2]].dims[2])
         if units == next(a.i for a in owner.attribute if a.name == "hidden_size"):
             return
@@ -187,7 +187,7 @@ class _Cut:
         return out
 
     def _finish(self) -> None:
-        """Operators in order, initialisers that are used, equal copies made one again, sizes inferred anew."""
+        """Operators in order, initialisers that are used, equal copies made one again."""
         graph = self.result.graph
         self._join_copies()
         ordered = []

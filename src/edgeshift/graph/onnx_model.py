@@ -30,8 +30,8 @@ from edgeshift.graph.channels import Array
 OLDEST_OPSET = 11
 # ONNX Runtime has one class per status code and no common one; a name it cannot feed is a ValueError.
 RUNTIME_ERRORS = (
-    state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,
-    state.RuntimeException, ValueError,
+    state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
+    state.NotImplemented, state.RuntimeException, ValueError,
 )  # fmt: skip
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Tried in order for axes other than the first whose size the file leaves open.
@@ -44,11 +44,12 @@ LITERAL_LIMIT = 1 << 22
 MOVES = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 # Inputs that say where or how large, by operator: their numbers are no parameters.
 STRUCTURE: Mapping[str, tuple[int, ...]] = {
-    "Clip": (1, 2), "ConstantOfShape": (0,), "CumSum": (1,), "Dropout": (1, 2), "Expand": (1,), "OneHot": (1, 2),
-    "Pad": (1, 2, 3), "Range": (0, 1, 2), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,),
-    "ReduceLogSumExp": (1,), "ReduceMax": (1,), "ReduceMean": (1,), "ReduceMin": (1,), "ReduceProd": (1,),
-    "ReduceSum": (1,), "ReduceSumSquare": (1,), "Reshape": (1,), "Resize": (1, 2, 3), "Slice": (1, 2, 3, 4),
-    "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    "Clip": (1, 2), "ConstantOfShape": (0,), "CumSum": (1,), "Dropout": (1, 2), "Expand": (1,),
+    "OneHot": (1, 2), "Pad": (1, 2, 3), "Range": (0, 1, 2), "ReduceL1": (1,), "ReduceL2": (1,),
+    "ReduceLogSum": (1,), "ReduceLogSumExp": (1,), "ReduceMax": (1,), "ReduceMean": (1,), "ReduceMin": (1,),
+    "ReduceProd": (1,), "ReduceSum": (1,), "ReduceSumSquare": (1,), "Reshape": (1,), "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,), "Trilu": (1,),
+    "Unsqueeze": (1,), "Upsample": (1,),
 }  # fmt: skip
 
 
@@ -151,10 +152,10 @@ class Settled:
 
 
 def settle(model: ModelProto) -> Settled:
-    """Constants become initialisers, moved parameters are stored as moved, shared vectors get copies of their own.
+    """The same function in plain form: no Constant operators, no moved parameters, no shared vectors.
 
-    Nothing is computed with, so the result is the same function to the last bit. Initialisers that are also listed
-    as inputs, as files before 2019 do, become fixed.
+    Nothing is computed with, so it is the same function to the last bit. Initialisers that are also listed as
+    inputs, as files before 2019 do, become fixed.
 
     Args:
         model: As `read` returns it. Not changed.
@@ -218,7 +219,7 @@ def _constant(node: NodeProto) -> TensorProto | None:
 
 
 def uses_of(model: ModelProto) -> dict[str, list[tuple[int, int]]]:
-    """Tensor name -> (operator, input) of each use; input -1 is inside an operator's graph, operator -1 an output."""
+    """Tensor name -> (operator, input) of each use; input -1: inside its graph; operator -1: an output."""
     uses: dict[str, list[tuple[int, int]]] = {}
     for index, node in enumerate(model.graph.node):
         for slot, name in enumerate(node.input):
@@ -366,9 +367,7 @@ def try_out(settled: Settled, example: Mapping[str, Array] | None) -> Trial:
     try:
         runner = session(wide, plain=True)
     except RUNTIME_ERRORS as error:
-        raise Untraceable(
-            f"ONNX Runtime must be able to open the model, got: {first_line(error)}"
-        ) from error
+        raise Untraceable(f"ONNX Runtime must be able to open the model, got: {first_line(error)}") from error
     feeds, results = _run_somewhere(runner, settled, names, example)
     everything = {**dict(zip(names, results, strict=True)), **feeds}
     shapes = {n: np.shape(a) if isinstance(a, np.ndarray) else () for n, a in everything.items()}

@@ -75,8 +75,8 @@ def prove_onnx(
         if not error <= tolerance:
             where = first_difference(evaluators, trace, verdict, doubled, tolerance)
             raise NotExact(
-                f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on {kind} input;"
-                f" first difference in tensor {where}"
+                f"the shrunk model must agree within {tolerance:g} in float64, got {error:.3g} on"
+                f" {kind} input; first difference in tensor {where}"
             )
         worst = max(worst, error)
         if kind != "large":  # float32 sums of large numbers round by more than the tolerance in any order
@@ -98,7 +98,7 @@ def own_tolerance(outputs: list[Array]) -> float:
 
 
 def trials(trace: OnnxTrace) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Inputs of the sizes that were tried: random, only borders, another batch where it is open, zeros, large."""
+    """Inputs of the sizes of the trial: random, only borders, another batch if it is open, zeros, large."""
     generator = np.random.default_rng(seed_for(0, "proof"))
     limits, example = index_limits(trace.settled), trace.trial.feeds
     for kind in KINDS:
@@ -130,7 +130,7 @@ def _of_kind(drawn: Array, kind: str) -> Array:
 
 
 def relative(outputs: list[Array], others: list[Array]) -> float:
-    """Largest |a - b| over largest |a|, the worst over all outputs; equal NaN and infinities count as equal."""
+    """Largest |a - b| over largest |a|, the worst over all outputs; equal NaN and infinities are equal."""
     return max(
         (_relative(np.asarray(a), np.asarray(b)) for a, b in zip(outputs, others, strict=True)), default=0.0
     )

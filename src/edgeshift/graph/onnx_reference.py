@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators that ONNX's reference evaluator rounds to float32 or computes entry by entry in Python, in float64."""
+"""Operators that ONNX's reference evaluator rounds to float32 or computes entry by entry, in float64."""
 
 import math
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ class MaxPool(OpRun):  # type: ignore[misc]  # onnx has no types
     op_domain = ""
 
     def _run(
-        self, x: Array, auto_pad: Any = None, ceil_mode: Any = None, dilations: Any = None, kernel_shape: Any = None,
-        pads: Any = None, storage_order: Any = None, strides: Any = None,
+        self, x: Array, auto_pad: Any = None, ceil_mode: Any = None, dilations: Any = None,
+        kernel_shape: Any = None, pads: Any = None, storage_order: Any = None, strides: Any = None,
     ) -> tuple[Array, ...]:  # fmt: skip
         window = Window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, bool(ceil_mode))
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
@@ -103,13 +103,20 @@ class ConvTranspose(OpRun):  # type: ignore[misc]  # onnx has no types
         weights = w.reshape(groups, -1, *w.shape[1:])
         for tap in np.ndindex(*kernel):
             spread = np.einsum("ngi...,gio->ngo...", parts, weights[(..., *tap)])
-            at = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, gaps, sizes, steps, strict=True)]
+            at = [
+                slice(t * d, t * d + (n - 1) * s + 1, s)
+                for t, d, n, s in zip(tap, gaps, sizes, steps, strict=True)
+            ]
             result[(slice(None), slice(None), slice(None), *at)] += spread
         result = result.reshape(x.shape[0], -1, *full)
         auto = auto_pad or "NOTSET"
-        wanted = output_shape or ([n * s for n, s in zip(sizes, steps, strict=True)] if "SAME" in auto else None)
+        wanted = output_shape or (
+            [n * s for n, s in zip(sizes, steps, strict=True)] if "SAME" in auto else None
+        )
         begin, end = self._crop(full, wanted, list(pads or [0] * 2 * rank), auto)
-        result = result[(slice(None), slice(None), *(slice(p, n - q) for p, q, n in zip(begin, end, full, strict=True)))]
+        result = result[
+            (slice(None), slice(None), *(slice(p, n - q) for p, q, n in zip(begin, end, full, strict=True)))
+        ]
         return (result if b is None else result + b.reshape(-1, *[1] * rank),)
 
     @staticmethod
@@ -157,7 +164,7 @@ class Window:
             self.counts.append(count)
 
     def of(self, x: Array, pad: float, beyond: float) -> Array:
-        """Every window of `x`, as `(..., *counts, *kernel)`; padding is `pad`, what a ceil reaches is `beyond`."""
+        """Every window, as `(..., *counts, *kernel)`; padding is `pad`, what a ceil reaches is `beyond`."""
         rank = len(self.counts)
         none = [(0, 0)] * (x.ndim - rank)
         x = np.pad(x, [*none, *self.pads], constant_values=pad)

@@ -28,7 +28,7 @@ class Literal:
         slot: Which input.
         numbers: What it must hold at the sizes of the trial.
         now: What it would hold without a change; None where the operator has no such input.
-        scales: Entries are products with sizes the file leaves open, so a computed one is multiplied, not replaced.
+        scales: Entries may be products with sizes the file leaves open: a computed one is multiplied.
     """
 
     node: int
@@ -224,7 +224,8 @@ def _positions(
         return _split(trace, verdict, index, node, values)
     starts = ends = None
     if node.op_type == "Slice":
-        assert values[1] is not None and values[2] is not None
+        assert values[1] is not None
+        assert values[2] is not None
         starts, ends = values[1].copy(), values[2].copy()
     literals = []
     for k, take in enumerate(takes):

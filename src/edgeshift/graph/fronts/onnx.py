@@ -25,27 +25,20 @@ from edgeshift.graph.onnx_model import (
 
 STANDARD = ("", "ai.onnx")
 UNARY = {
-    "Abs": "abs", "Cos": "cos", "Erf": "erf", "Exp": "exp", "Identity": "identity", "Log": "log", "Mish": "mish",
-    "Neg": "neg", "Reciprocal": "reciprocal", "Relu": "relu", "Sigmoid": "sigmoid", "Sin": "sin",
-    "Softsign": "softsign", "Sqrt": "sqrt", "Tanh": "tanh",
+    "Abs": "abs", "Cos": "cos", "Erf": "erf", "Exp": "exp", "Identity": "identity", "Log": "log",
+    "Mish": "mish", "Neg": "neg", "Reciprocal": "reciprocal", "Relu": "relu", "Sigmoid": "sigmoid",
+    "Sin": "sin", "Softsign": "softsign", "Sqrt": "sqrt", "Tanh": "tanh",
 }  # fmt: skip
 BINARY = {"Add": "add", "Div": "div", "Mul": "mul", "Pow": "pow", "Sub": "sub", "PRelu": "prelu"}
 VARIADIC = {"Max": "max", "Mean": "add", "Min": "min", "Sum": "add"}
-# Entry by entry, but a constant may land on the other side of a jump: channels pass, constants are not followed.
+# Entry by entry, but a constant may land on the other side of a jump: channels pass, constants end.
 UNKNOWN_ELEMENTWISE = {
-    "And", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mod", "Not",
-    "Or", "Round", "Shrink", "Sign", "ThresholdedRelu", "Where", "Xor", "Acos", "Acosh", "Asin", "Asinh", "Atan",
-    "Atanh", "Cosh", "Sinh", "Tan", "CastLike",
+    "And", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual",
+    "Mod", "Not", "Or", "Round", "Shrink", "Sign", "ThresholdedRelu", "Where", "Xor", "Acos", "Acosh",
+    "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan", "CastLike",
 }  # fmt: skip
 REDUCTIONS = {"ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min", "ReduceSum": "sum"}
-OTHER_REDUCTIONS = {
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceProd",
-    "ReduceSumSquare",
-}
+OTHER_REDUCTIONS = {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"}
 SEVERAL_OUTPUTS = ("GRU", "LSTM", "RNN", "Split")
 # Above this, log(1 + exp(x)) is x to the last of 16 digits.
 SOFTPLUS_LINEAR = 40.0
@@ -224,7 +217,7 @@ class _Front:
         return None
 
     def _softened(self, name: str) -> str | int:
-        """An operand; a mask of minus infinities that ends in a softmax, which makes zeros of them, as unknown."""
+        """An operand; a mask of minus infinities before a softmax, which makes zeros of them, is unknown."""
         after = self.uses.get(self.node.output[0], [])
         masks = bool(after) and all(i >= 0 and self.nodes[i].op_type == "Softmax" for i, _ in after)
         stored = self.trace.settled.tensors.get(name)
@@ -341,8 +334,8 @@ class _Front:
     def _conv(self, rank: int, *, transposed: bool, padded: bool) -> int:
         inputs = [self.node.input[0], self.node.input[1], self._optional(2)]
         return self.emit(
-            "conv", inputs, groups=int(self.options["group"]), transposed=transposed, padded=padded, rank=rank,
-            can_bias=self._can_bias(2),
+            "conv", inputs, groups=int(self.options["group"]), transposed=transposed, padded=padded,
+            rank=rank, can_bias=self._can_bias(2),
         )  # fmt: skip
 
     def _op_Gemm(self) -> int | None:
@@ -409,7 +402,7 @@ class _Front:
     # Recurrence.
 
     def _recurrent(self, cell: str, gates: int) -> int | None:
-        """One node per direction; directions stand side by side in the outputs, and have equally many units."""
+        """One node per direction; directions stand side by side and have equally many units."""
         x, w, r = self.node.input[:3]
         states = [n for n in self.node.input[5:7] if n]
         own = {a.name for a in self.node.attribute}
@@ -599,7 +592,9 @@ class _Front:
         factor = int(self.options["blocksize"])
         out = self.shape(self.node.output[0])
         spread = self.emit("pixel_unshuffle", [self.node.input[0]], out, factor=factor)
-        return self._take(spread, 1, [int(i) for i in np.arange(out[1]).reshape(-1, factor**2).T.ravel()], free=True)
+        return self._take(
+            spread, 1, [int(i) for i in np.arange(out[1]).reshape(-1, factor**2).T.ravel()], free=True
+        )
 
     # Over space, and reductions.
 
@@ -650,6 +645,10 @@ class _Front:
         return self.emit(
             "reduce", [self.node.input[0]], fn=fn, axes=picked, keepdim=bool(self.options["keepdims"])
         )
+
+    def _op_ReduceLogSum(self) -> int | None:
+        total = self._reduce("sum")
+        return None if total is None else self.emit("elementwise", [total], fn="log")
 
     def _op_ArgMax(self) -> int:
         rank = len(self.shape(self.node.input[0]))
