@@ -21,7 +21,9 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    portfolio = bench(Portfolio.open(parser.parse_args().folder), batch_sizes=(1, 32), memory=False, progress=Silent())
+    portfolio = bench(
+        Portfolio.open(parser.parse_args().folder), batch_sizes=(1, 32), memory=False, progress=Silent()
+    )
     front = {v.id for v in portfolio.front()}
     dense = portfolio.variants[0]
     rows = []

@@ -87,7 +87,9 @@ def digits() -> tuple[list[dict[str, Any]], list[str]]:
         rows = []
         for variant in portfolio:
             alone = train_alone(scratch(portfolio, variant), data, training)
-            rows.append({"variant": variant.name, "parameters": variant.parameters, "alone_s": round(alone, 2)})
+            rows.append(
+                {"variant": variant.name, "parameters": variant.parameters, "alone_s": round(alone, 2)}
+            )
     return rows, sums(rows, whole, trained, f"measured, {epochs} epochs each")
 
 
@@ -136,7 +138,7 @@ def sums(rows: list[dict[str, Any]], whole: float, trained: float, how: str) -> 
     derive = whole - trained
     return [
         f"{len(rows)} variants trained alone: {alone:.1f} s ({how}).",
-        f"One sparse run and deriving them: {whole:.1f} s, of which {trained:.1f} s training and {derive:.1f} s deriving.",
+        f"One sparse run and deriving them: {whole:.1f} s: {trained:.1f} s training, {derive:.1f} s deriving.",
         f"Ratio with the sparse training: {alone / whole:.2f}x; deriving alone: {alone / derive:.1f}x.",
     ]
 
@@ -152,7 +154,9 @@ def main() -> None:
     rows, findings = digits() if chosen.data == "digits" else cifar10(chosen.portfolio)
     print(table(rows, list(rows[0])))
     print("\n".join(findings))
-    run = Run(f"derive_cost_{chosen.data}", "Time to derive a portfolio against training every variant separately.")
+    run = Run(
+        f"derive_cost_{chosen.data}", "Time to derive a portfolio against training every variant separately."
+    )
     keep(replace(run, threads=1 if chosen.data == "digits" else 2, spread="none: one run"), rows, findings)
 
 

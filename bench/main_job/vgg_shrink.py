@@ -128,7 +128,9 @@ def main() -> None:
     """Measure, print, keep."""
     torch.set_num_threads(1)
     rows = [row(share) for share in SHARES]
-    print("dead   ours ms: analyse + cut = shrink (best)   theirs ms: told, found   theirs/ours: told, found   left")
+    print(
+        "dead   ours ms: analyse + cut = shrink (best)   theirs ms: told, found   theirs/ours: told, found   left"
+    )
     for r in rows:
         print(
             f"{r['dead_filters']:4.0%} {r['analyse_ms']:8.1f} + {r['cut_ms']:5.1f} = {r['shrink_ms']:6.1f}"

@@ -7,10 +7,11 @@ Layer scale starts at 0.1 instead of the paper's 1e-6, so that the branches coun
 from itertools import pairwise
 
 import torch
-from bench.networks.blocks import noise
-from bench.networks.plant import Site
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.networks.blocks import noise
+from bench.networks.plant import Site
 
 SMALL = {"depths": (1, 2), "widths": (24, 40)}
 SITES = (Site("stages.*.*", writes=("grow",), reads=("shrink",)),)

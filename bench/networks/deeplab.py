@@ -2,10 +2,11 @@
 """A DeepLabV3-style segmenter (Chen et al., 2017) on 18 residual layers, the last stage dilated."""
 
 import torch
-from bench.networks.blocks import conv_norm, noise
-from bench.networks.plant import Site
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.networks.blocks import conv_norm, noise
+from bench.networks.plant import Site
 
 SMALL = {"depths": (1, 1, 1, 1), "width": 16}
 SITES = (

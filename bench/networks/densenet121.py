@@ -2,10 +2,11 @@
 """DenseNet-121 (Huang et al., CVPR 2017), with bottlenecks: 7,978,856 parameters at 1000 classes."""
 
 import torch
-from bench.networks.blocks import noise
-from bench.networks.plant import Site
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.networks.blocks import noise
+from bench.networks.plant import Site
 
 SMALL = {"depths": (2, 2, 1, 1), "growth": 8}
 SITES = (

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """EfficientNet-B0 (Tan and Le, ICML 2019): 5,288,548 parameters at 1000 classes."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import SqueezeExcite, conv_norm, noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"depth": 3}
 SITES = (

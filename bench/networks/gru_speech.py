@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A speech recogniser in the manner of Deep Speech 2 (Amodei et al., ICML 2016), on two GRU layers."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import conv_norm, noise
 from bench.networks.plant import Part, Site
-from torch import Tensor, nn
 
 SMALL = {"hidden": 24, "width": 8}
 SITES = (

@@ -2,9 +2,10 @@
 """GoogLeNet (Szegedy et al., CVPR 2015), batch norm, no auxiliary heads: 7.0 M parameters at 1000 classes."""
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks.blocks import conv_norm, noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"depths": (1, 1, 1)}
 SITES = (

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A keyword spotter on LSTM layers (as in Sun et al., SLT 2016): frames, two LSTM, the last step, linear."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import noise
 from bench.networks.plant import Part, Site
-from torch import Tensor, nn
 
 SMALL = {"hidden": 24}
 

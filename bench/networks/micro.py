@@ -4,11 +4,12 @@
 from typing import ClassVar
 
 import torch
-from bench.networks.blocks import SqueezeExcite, conv_norm, noise, tokens
-from bench.networks.plant import Part, Site
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
+
+from bench.networks.blocks import SqueezeExcite, conv_norm, noise, tokens
+from bench.networks.plant import Part, Site
 
 _CONVS = (Site("", writes=("first",), reads=("second",)),)
 _NO_CONSTANT = ("zero", "unread")

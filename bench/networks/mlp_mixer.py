@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLP-Mixer S/16 (Tolstikhin et al., NeurIPS 2021): 18,528,264 parameters at size 224 and 1000 classes."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"depth": 2, "width": 64}
 SITES = (

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """MobileNetV3 (Howard et al., ICCV 2019): 2,542,856 and 5,483,032 parameters (small, large; 1000 classes)."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import SqueezeExcite, conv_norm, noise, rounded
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 VARIANTS = {"small": {"size": "small"}, "large": {"size": "large"}}
 SMALL = {"depth": 5}

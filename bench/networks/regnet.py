@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """RegNetX- and RegNetY-400MF (Radosavovic et al., CVPR 2020): 5.2 M and 4.3 M parameters at 1000 classes."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import SqueezeExcite, conv_norm, noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 VARIANTS = {"x": {"family": "x"}, "y": {"family": "y"}}
 SMALL = {"depths": (1, 2, 1, 1)}

@@ -2,9 +2,10 @@
 """ResNet-50 (He et al., CVPR 2016), stride on the 3x3 convolution: 25,557,032 parameters at 1000 classes."""
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks.blocks import noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"depths": (1, 2, 1, 1), "width": 8}
 SITES = (

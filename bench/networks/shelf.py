@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from bench.networks.plant import KINDS, Planted, Site, plant_
-from bench.networks.settle import measure_, scatter_
 from torch import Tensor, nn
 
+from bench.networks.plant import KINDS, Planted, Site, plant_
+from bench.networks.settle import measure_, scatter_
 from edgeshift.core.errors import UnknownName
 from edgeshift.core.seeds import seed_for
 

@@ -2,9 +2,10 @@
 """ShuffleNetV2 1.0x (Ma et al., ECCV 2018): 2,278,604 parameters at 1000 classes."""
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks.blocks import conv_norm, noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"depths": (2, 1, 1), "widths": (16, 24, 32, 40)}
 SITES = (

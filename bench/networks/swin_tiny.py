@@ -2,9 +2,10 @@
 """Swin-T (Liu et al., ICCV 2021): 28,288,354 parameters at size 224, window 7, 1000 classes."""
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Part, Site
-from torch import Tensor, nn
 
 SMALL = {"width": 24, "depths": (2, 2), "heads": (3, 6)}
 SITES = (

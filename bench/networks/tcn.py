@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A temporal convolutional network (Bai et al., 2018), without the paper's weight normalisation."""
 
+from torch import Tensor, nn
+
 from bench.networks.blocks import noise
 from bench.networks.plant import Site
-from torch import Tensor, nn
 
 SMALL = {"widths": (12, 12)}
 SITES = (

@@ -8,10 +8,11 @@ and output, as there.
 import math
 
 import torch
-from bench.networks.blocks import tokens
-from bench.networks.plant import Part, Site
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.networks.blocks import tokens
+from bench.networks.plant import Part, Site
 
 SMALL = {"depth": 1, "width": 64, "hidden": 96, "heads": 4}
 VOCABULARY = 1000

@@ -2,10 +2,11 @@
 """U-Net (Ronneberger et al., MICCAI 2015), padded and with batch norm: 31.0 M parameters, as the original."""
 
 import torch
-from bench.networks.blocks import conv_norm, noise
-from bench.networks.plant import Part, Site
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.networks.blocks import conv_norm, noise
+from bench.networks.plant import Part, Site
 
 SMALL = {"width": 8}
 SITES = (

@@ -6,9 +6,10 @@ Variant `fused` has its own attention with one linear layer for query, key and v
 """
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks.blocks import Mlp, noise
 from bench.networks.plant import Part, Site
-from torch import Tensor, nn
 
 VARIANTS = {"fused": {"attention": "fused"}, "multihead": {"attention": "multihead"}}
 SMALL = {"width": 48, "depth": 2}

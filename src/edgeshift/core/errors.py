@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error EdgeShift raises on purpose.
 
-    EdgeShiftError                   exit code 2 unless said otherwise
-      BadValue        (ValueError)   an option or argument is out of range
-      UnknownName     (LookupError)  no plug-in, model, data set ... of that name
-      BadWeights      (ValueError)   weights do not fit the model
-      NotFinite       (ValueError)   NaN or infinity where a number must be
-      BadData         (ValueError)   a data set that cannot be used
-      Untraceable     (ValueError)   torch.export cannot see through the model
-      BadPortfolio    (ValueError)   a manifest or file that must not be trusted
-      FolderTaken     (OSError)      the output folder holds something else
-      DiskFull        (OSError)      no room left on the disk
-      NotInstalled    (ImportError)  an optional dependency is missing
-      NoEffect        (ValueError)   a method changed nothing
-      NotExact        (ArithmeticError, exit code 1)  our own promise broke
+EdgeShiftError                   exit code 2 unless said otherwise
+  BadValue        (ValueError)   an option or argument is out of range
+  UnknownName     (LookupError)  no plug-in, model, data set ... of that name
+  BadWeights      (ValueError)   weights do not fit the model
+  NotFinite       (ValueError)   NaN or infinity where a number must be
+  BadData         (ValueError)   a data set that cannot be used
+  Untraceable     (ValueError)   torch.export cannot see through the model
+  BadPortfolio    (ValueError)   a manifest or file that must not be trusted
+  FolderTaken     (OSError)      the output folder holds something else
+  DiskFull        (OSError)      no room left on the disk
+  NotInstalled    (ImportError)  an optional dependency is missing
+  NoEffect        (ValueError)   a method changed nothing
+  NotExact        (ArithmeticError, exit code 1)  our own promise broke
 """
 
 from collections.abc import Iterable
@@ -76,7 +76,9 @@ class NotInstalled(EdgeShiftError, ImportError):
     """An optional dependency is missing; the text says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} must be installed for this, got no module; pip install 'edgeshift[{extra}]'")
+        super().__init__(
+            f"{package} must be installed for this, got no module; pip install 'edgeshift[{extra}]'"
+        )
 
 
 class NoEffect(EdgeShiftError, ValueError):

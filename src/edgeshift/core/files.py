@@ -53,7 +53,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in FULL:
-            raise DiskFull(f"disk must have room for {path}, got a full disk; free some space and resume") from error
+            raise DiskFull(
+                f"disk must have room for {path}, got a full disk; free some space and resume"
+            ) from error
         raise
     finally:
         if temporary is not None:

@@ -31,7 +31,12 @@ class ShapePlan:
         """JSON types, with the format version."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         attributes = {name: dict(values) for name, values in self.attributes.items()}
-        return {"format": FORMAT, "shapes": shapes, "attributes": attributes, "stand_ins": list(self.stand_ins)}
+        return {
+            "format": FORMAT,
+            "shapes": shapes,
+            "attributes": attributes,
+            "stand_ins": list(self.stand_ins),
+        }
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> "ShapePlan":
@@ -101,7 +106,11 @@ def resize_(model: "nn.Module", plan: ShapePlan, tensors: Mapping[str, "Tensor"]
             setattr(module, leaf, placed[id(old)])
         else:
             requires_grad = old.requires_grad if old is not None else True
-            fresh = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=requires_grad)
+            fresh = (
+                tensor
+                if isinstance(tensor, nn.Parameter)
+                else nn.Parameter(tensor, requires_grad=requires_grad)
+            )
             setattr(module, leaf, fresh)  # not `_parameters[leaf]`: recurrent layers keep a second list
             if old is not None:
                 placed[id(old)] = fresh

@@ -69,7 +69,8 @@ class OpenAttention(nn.Module):
         scores = (q * self.scale) @ k.transpose(-2, -1)
         if attn_mask is not None:
             mask = _added(attn_mask, query)
-            scores = scores + (mask.unflatten(0, (-1, self.num_heads)) if mask.dim() == 3 else mask)
+            heads = mask.reshape(-1, self.num_heads, *mask.shape[1:]) if mask.dim() == 3 else mask
+            scores = scores + heads
         if key_padding_mask is not None:
             scores = scores + _added(key_padding_mask, query)[:, None, None, :]
         shares = functional.dropout(scores.softmax(-1), self.dropout, self.training)
@@ -82,7 +83,8 @@ class OpenAttention(nn.Module):
 
     def _heads(self, x: Tensor, weight: Any, bias: Any, width: int) -> Tensor:
         """`(batch, heads, positions, width)`."""
-        return functional.linear(x, weight, bias).unflatten(-1, (self.num_heads, width)).transpose(1, 2)
+        y: Tensor = functional.linear(x, weight, bias)
+        return y.reshape(*y.shape[:-1], self.num_heads, width).transpose(1, 2)
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ class NarrowConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the convolution it stands for."""
-        part = self.conv(x)
+        part: Tensor = self.conv(x)
         whole = part.new_zeros(part.shape[0], self.full, *part.shape[2:])
         return whole.index_add(1, self.index, part)
 

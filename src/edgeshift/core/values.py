@@ -102,7 +102,9 @@ class ChannelGroup:
     def check(self) -> "ChannelGroup":
         """Self, or BadValue."""
         if len({r.shape[0] for r in self.rows.values()}) != 1:
-            raise BadValue(f"rows of {self.name}", {n: r.shape for n, r in self.rows.items()}, "equally many channels")
+            raise BadValue(
+                f"rows of {self.name}", {n: r.shape for n, r in self.rows.items()}, "equally many channels"
+            )
         return self
 
 
@@ -145,7 +147,9 @@ class Measurement:
         if not math.isfinite(self.value) or self.value < 0:
             raise NotFinite(f"{self.quantity} must be a finite number from 0, got {self.value}")
         if self.repeats < 1 or self.threads < 1 or self.batch_size < 1:
-            raise BadValue("repeats, threads and batch_size", (self.repeats, self.threads, self.batch_size), "from 1")
+            raise BadValue(
+                "repeats, threads and batch_size", (self.repeats, self.threads, self.batch_size), "from 1"
+            )
         return self
 
 
@@ -239,7 +243,9 @@ class Variant:
         for m in self.measurements:
             if (m.quantity, m.batch_size, m.threads) == (quantity, batch_size, threads):
                 return m
-        raise BadValue(f"measurement of {self.name}", quantity, f"one of {[m.quantity for m in self.measurements]}")
+        raise BadValue(
+            f"measurement of {self.name}", quantity, f"one of {[m.quantity for m in self.measurements]}"
+        )
 
     def check(self) -> "Variant":
         """Self, or the first error among its parts."""
@@ -251,7 +257,9 @@ class Variant:
             file.check()
         for split, value in self.accuracy.items():
             if split not in SPLITS or not 0 <= value <= 1:
-                raise BadValue(f"accuracy of {self.name}", {split: value}, "0..1 on train, validation or test")
+                raise BadValue(
+                    f"accuracy of {self.name}", {split: value}, "0..1 on train, validation or test"
+                )
         if not 0 <= self.sparsity <= 1:
             raise BadValue("sparsity", self.sparsity, "0..1")
         for measurement in self.measurements:

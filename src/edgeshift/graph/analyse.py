@@ -182,7 +182,7 @@ def make_whole(verdict: Verdict) -> None:
 
 def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
     """Bring back cells until every slice that stays holds equally many."""
-    mask = alive[cells]
+    mask: Array = alive[cells]
     present = np.ones(cells.shape[:-1], np.bool_)
     for axis, atoms in enumerate(slices):
         others = tuple(d for d in range(cells.ndim) if d != axis)
@@ -195,7 +195,7 @@ def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
         alive[cells[present]] = True
         return
     if box.strict:
-        columns = mask.any(tuple(range(cells.ndim - 1)))
+        columns = np.asarray(mask.any(tuple(range(cells.ndim - 1))))
         if not columns.any():
             columns[0] = True
         alive[cells[present[..., None] & columns]] = True
@@ -218,7 +218,10 @@ def _choose_carriers(verdict: Verdict, demands: Demands) -> None:
             votes[atom] = votes.get(atom, 0) + 1
     for merge, atoms in zip(demands.merges, atoms_of, strict=True):
         if atoms.size and not verdict.alive[atoms].any():
-            ranks = [(votes[a], abs(float(c)), -i) for i, (a, c) in enumerate(zip(atoms.tolist(), merge.constants, strict=True))]
+            ranks = [
+                (votes[a], abs(float(c)), -i)
+                for i, (a, c) in enumerate(zip(atoms.tolist(), merge.constants, strict=True))
+            ]
             verdict.alive[atoms[-max(ranks)[2]]] = True
     make_whole(verdict)
     for merge, atoms in zip(demands.merges, atoms_of, strict=True):

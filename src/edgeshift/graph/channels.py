@@ -188,8 +188,8 @@ def fit_reads(array: Array, shape: tuple[int, ...]) -> Array:
     """Reduce a bool array with "any" to a shape it was broadcast to (leading axes dropped, size-1 axes folded)."""
     extra = array.ndim - len(shape)
     if extra > 0:
-        array = array.any(tuple(range(extra)))
+        array = np.asarray(array.any(tuple(range(extra))))
     for axis, size in enumerate(shape):
         if size == 1 and array.shape[axis] > 1:
-            array = array.any(axis, keepdims=True)
+            array = np.asarray(array.any(axis, keepdims=True))
     return array

@@ -40,13 +40,13 @@ def channel_groups(model: nn.Module, example: Tensor | tuple[Any, ...]) -> tuple
             shape[name] = shape.get(name, 0) + 1
         grouped.setdefault(tuple(shape.items()), []).append(atom)
     found = []
-    for signature, atoms in grouped.items():
+    for signature, members_of in grouped.items():
         table = {
-            name: np.array([[r for n, r in rows[a] if n == name] for a in atoms], np.int64)
+            name: np.array([[r for n, r in rows[a] if n == name] for a in members_of], np.int64)
             for name, _ in signature
         }
         first = next(n for n in table if n.endswith("weight"))
-        share = float(np.mean([cost.get(a, 0.0) for a in atoms])) / batch
+        share = float(np.mean([cost.get(a, 0.0) for a in members_of])) / batch
         found.append(ChannelGroup(first.removesuffix(".weight"), table, share).check())
     return tuple(found)
 

@@ -10,7 +10,6 @@ from edgeshift.graph.channels import Array, ChannelGraph, Node, along, any_along
 from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
 
-
 # Numbers looked at in one go: few enough that their magnitudes stay in the cache, and memory stays flat.
 CHUNK = 1 << 18
 
@@ -35,12 +34,14 @@ class Facts:
     magnitudes: dict[int, Array] = field(default_factory=dict)
     infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
+
     def __post_init__(self) -> None:
         ones = [(1,) * len(v.shape) for v in self.graph.values]
         self.const = [np.full(s, np.nan) for s in ones]
         self.read = [np.zeros(s, np.bool_) for s in ones]
         self.tainted = [False] * len(ones)
         self.ranges = Ranges(self.graph)
+
     def constant(self, number: int | None) -> Array:
         """What is known of a value; a parameter's own numbers, with NaN for anything not finite."""
         assert number is not None
@@ -64,21 +65,23 @@ class Facts:
     def magnitude(self, number: int, lead: int) -> Array:
         """Sum of |w| over all but the first `lead` axes; 0 means "all zero", not finite means NaN or infinity inside.
 
-        Computed once per value and shape, as one matrix-vector product: the cheapest pass over the numbers that
-        still sees a NaN.
+        A matrix with `lead` 2 is handed out as it is, signs and all, since a copy would be as large as the model.
+        Else computed once per value and shape, as one matrix-vector product: the cheapest pass over the numbers
+        that still sees a NaN.
         """
         if number not in self.magnitudes:
             numbers = self.numbers(number)
             assert numbers is not None
             inner = int(np.prod(numbers.shape[lead:], dtype=np.int64))
+            if inner == 1:
+                return numbers.reshape(numbers.shape[:lead])
             flat = numbers.reshape(-1, inner)
             total = np.empty(len(flat), flat.dtype if flat.dtype.kind == "f" else np.float64)
             ones = np.ones(inner, total.dtype)
             rows = max(1, CHUNK // max(1, inner))
             with np.errstate(over="ignore", invalid="ignore"):
                 for start in range(0, len(flat), rows):
-                    part = np.abs(flat[start : start + rows])
-                    total[start : start + rows] = part @ ones if inner != 1 else part[:, 0]
+                    total[start : start + rows] = np.abs(flat[start : start + rows]) @ ones
             self.magnitudes[number] = total.reshape(numbers.shape[:lead])
         return self.magnitudes[number]
 

@@ -2,11 +2,13 @@
 """Run the original and the result in float64 on random and extreme inputs; they must agree."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+
 from edgeshift.core.errors import NotExact
 from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.core.values import Proof
@@ -14,6 +16,7 @@ from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.fronts.torch_export import evaluating
 from edgeshift.graph.surgery import copy_module, cut
 from edgeshift.graph.widen import widened
+
 KINDS = ("random", "border", "zeros", "large", "other size")
 # What float32 rounding may do to the order of sums in a deep network, relative to the largest output.
 FLOAT32_TOLERANCE = 1e-5
@@ -128,7 +131,7 @@ def trials(example: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """
     generator = torch.Generator().manual_seed(0)
     for kind in KINDS:
-        yield kind, tree_map_only(Tensor, lambda x, kind=kind: _like(x, kind, generator), example)
+        yield kind, tree_map_only(Tensor, partial(_like, kind=kind, generator=generator), example)
 
 
 def _like(x: Tensor, kind: str, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeshift.graph.channels import Array
-from edgeshift.graph.facts import Demands, Edits, Facts, Fate, Merge
+from edgeshift.graph.facts import CHUNK, Demands, Edits, Facts, Fate, Merge
 from edgeshift.graph.ties import Labels, Ties
 
 
@@ -100,16 +100,16 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
 
 def reader_constants(reader: Reader, facts: Facts) -> None:
     """An output channel is constant where every weight it has meets a constant it can sum."""
-    facts.tainted[reader.out] = any(facts.is_tainted(i) for i in (reader.x, reader.w, reader.bias) if i is not None)
-    nonzero = reader.nonzero(facts)
-    if nonzero is None:
+    facts.tainted[reader.out] = any(
+        facts.is_tainted(i) for i in (reader.x, reader.w, reader.bias) if i is not None
+    )
+    if facts.numbers(reader.w) is None:
         return
     inputs = facts.channel(reader.x, reader.axis).reshape(reader.groups, -1)
     blocked = np.isnan(inputs) if reader.even else (inputs != 0)  # NaN != 0 is true
-    live = np.concatenate([nonzero[g][:, blocked[g]].any(1) for g in range(reader.groups)])
-    live |= facts.is_tainted(reader.x)  # zero times NaN is NaN
     magnitude = reader.blocks(facts.magnitude(reader.w, 2))
-    live |= ~np.isfinite(magnitude.sum(2, dtype=np.float64)).ravel()
+    live = np.concatenate([_meets(magnitude[g], blocked[g]) for g in range(reader.groups)])
+    live |= facts.is_tainted(reader.x)  # zero times NaN is NaN
     bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)
     result = np.where(live, np.nan, bias)
     dead = np.flatnonzero(~live)
@@ -120,6 +120,23 @@ def reader_constants(reader: Reader, facts: Facts) -> None:
     facts.const[reader.out] = result.reshape(shape)
 
 
+def _meets(magnitude: Array, which: Array) -> Array:
+    """`(rows,)`, bool: a row has a number that is not zero in one of these columns, or one that is not finite anywhere.
+
+    Args:
+        magnitude: `(rows, columns)`; signs do not matter.
+        which: `(columns,)`, bool.
+    """
+    found = np.empty(len(magnitude), np.bool_)
+    # Zero times what is not finite is NaN, which is not zero either.
+    factors = which.astype(magnitude.dtype if magnitude.dtype.kind == "f" else np.float64)
+    rows = max(1, CHUNK // max(1, magnitude.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(magnitude), rows):
+            found[start : start + rows] = np.abs(magnitude[start : start + rows]) @ factors != 0
+    return found
+
+
 def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> Array:
     """`(rows,)`: what constant input channels `(groups, in / groups)` add to some output channels, float64."""
     if not inputs.any():
@@ -127,14 +144,20 @@ def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> 
     numbers = facts.numbers(reader.w)
     assert numbers is not None
     size = facts.graph.values[reader.out].shape[reader.out_axis] // reader.groups
-    picked = np.moveaxis(np.take(numbers, rows, reader.w_out), (reader.w_out, reader.w_in), (0, 1))
     total = np.zeros(len(rows))
     for g in np.unique(rows // size):
         here = rows // size == g
         used = np.flatnonzero(inputs[g])
         if not used.size:
             continue
-        taps = picked[here][:, used].astype(np.float64).reshape(int(here.sum()), len(used), -1).sum(2)
+        if (
+            reader.groups == 1
+        ):  # few columns of all rows, or all columns of one group's rows: the smaller copy first
+            picked = np.take(np.take(numbers, used, reader.w_in), rows, reader.w_out)
+        else:
+            picked = np.take(np.take(numbers, rows[here], reader.w_out), used, reader.w_in)
+        taps = np.moveaxis(picked, (reader.w_out, reader.w_in), (0, 1)).astype(np.float64)
+        taps = taps.reshape(int(here.sum()), len(used), -1).sum(2)
         total[here] = np.where(taps != 0, taps * inputs[g][used], 0.0).sum(1)
     return total
 
@@ -165,7 +188,10 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     size = facts.graph.values[reader.x].shape[reader.axis]
     full = np.broadcast_to(
         facts.constant(reader.x),
-        [n if d == reader.axis else facts.constant(reader.x).shape[d] for d, n in enumerate(facts.graph.shape(reader.x))],
+        [
+            n if d == reader.axis else facts.constant(reader.x).shape[d]
+            for d, n in enumerate(facts.graph.shape(reader.x))
+        ],
     )
     others = tuple(d for d in range(full.ndim) if d != reader.axis)
     known = ~np.isnan(full).any(others)

@@ -78,9 +78,7 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
         if error is None:
             return Settled(replace(plan, attributes=attributes), adjusted=bool(adjusted))
         guilty = _guilty(suspects, verdict, user_line(error))
-        fresh = {
-            c for node in guilty for c in _candidates(small, node, verdict, reads[node.module])
-        }
+        fresh = {c for node in guilty for c in _candidates(small, node, verdict, reads[node.module])}
         fresh = {c for c in fresh if c[:2] not in adjusted}
         if not fresh:
             return Settled(plan, frozenset(n.spelled for n in guilty))
@@ -102,7 +100,9 @@ def _guilty(suspects: list[tuple[int, Node]], verdict: Verdict, line: str) -> li
     return [node for _, node in suspects]
 
 
-def _candidates(small: nn.Module, node: Node, verdict: Verdict, read: Mapping[str, None]) -> set[tuple[str, str, int]]:
+def _candidates(
+    small: nn.Module, node: Node, verdict: Verdict, read: Mapping[str, None]
+) -> set[tuple[str, str, int]]:
     """Integer attributes that the module read and that hold an old size, each with the new one.
 
     Where several sizes were equal (three heads of width three), they are told apart by the order of reading.

@@ -15,7 +15,6 @@ from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
 
-
 # Layers of torch that hold nothing but tensors and plain values.
 PLAIN = {
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6,
@@ -254,7 +253,11 @@ def _sizes(module: nn.Module, groups: int) -> dict[str, Any]:
     if isinstance(module, nn.PReLU):
         return {"num_parameters": module.weight.shape[0]}
     if isinstance(module, nn.RNNBase):
-        return {"input_size": module.weight_ih_l0.shape[1], "hidden_size": module.weight_hh_l0.shape[1]}
+        first = dict(module.named_parameters())
+        return {
+            "input_size": first["weight_ih_l0"].shape[1],
+            "hidden_size": first["weight_hh_l0"].shape[1],
+        }
     if isinstance(module, nn.Embedding):
         return {"embedding_dim": module.weight.shape[1]}
     return {}

@@ -67,9 +67,13 @@ def report_of(verdict: Verdict, pinned: frozenset[int] = frozenset()) -> Report:
         spare = ~gone & ~facts.needed_channels(out, axis)
         if spare.any():
             revived |= _spare(verdict, vector, spare)
-    places = {n.line or n.module: None for n in graph.nodes if n.attributes.get("spelled") and n.spelled in pinned}
-    everyone = counts_of(untouched(graph))
-    return Report(everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named), tuple(places))
+    places = {
+        n.line or n.module: None for n in graph.nodes if n.attributes.get("spelled") and n.spelled in pinned
+    }
+    everyone = counts_of(Verdict(graph, verdict.ties, facts, np.ones(verdict.ties.used, np.bool_)))
+    return Report(
+        everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named), tuple(places)
+    )
 
 
 def _spare(verdict: Verdict, vector: Array, which: Array) -> set[int]:

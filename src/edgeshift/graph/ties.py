@@ -66,6 +66,7 @@ class Ties:
     uses: dict[int, int] = field(default_factory=dict)
     fixed: frozenset[int] = frozenset()
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             for number in node.inputs:
@@ -245,7 +246,11 @@ class Ties:
         atoms = np.unique(before)
         for box in self.boxes:
             made = box.cells.ravel()
-            if len(made) == len(order) and np.array_equal(np.unique(made), atoms) and not np.array_equal(made, order):
+            if (
+                len(made) == len(order)
+                and np.array_equal(np.unique(made), atoms)
+                and not np.array_equal(made, order)
+            ):
                 box.strict = True
 
     def permute(self, labels: Labels, order: tuple[int, ...]) -> Labels:

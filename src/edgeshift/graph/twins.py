@@ -82,9 +82,9 @@ def _of_reader(
     if inputs is not None and axes[reader.x] == reader.axis and len(inputs) == weight.shape[1]:
         order, group = np.unique(inputs, return_inverse=True)
         if len(order) < len(inputs):
-            summed = np.zeros((weight.shape[0], len(order), *weight.shape[2:]))
-            np.add.at(summed, (slice(None), group), weight.astype(np.float64))
-            weight = summed
+            summed = np.zeros((len(order), weight.shape[0], *weight.shape[2:]))
+            np.add.at(summed, group, np.swapaxes(weight, 0, 1).astype(np.float64))
+            weight = np.swapaxes(summed, 0, 1)
     bias = np.zeros(len(weight)) if reader.bias is None else facts.constant(reader.bias)
     where = (
         reader.x,

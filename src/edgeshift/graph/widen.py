@@ -17,7 +17,11 @@ class _Widen(TorchFunctionMode):
     """Reads every narrower float type in a call as float64."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if getattr(func, "__name__", "") in CASTS and args and isinstance(args[0], torch.Tensor):
             return args[0].double()

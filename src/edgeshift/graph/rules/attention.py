@@ -170,7 +170,9 @@ class Attention:
             return
         spans = ties.labels[q].box_axes()
         slices = [ties.labels[q].axes[d] for d in spans[:-1]]
-        box = ties.add_box(cells.reshape([cells.shape[d] for d in spans]), [s for s in slices if s is not None])
+        box = ties.add_box(
+            cells.reshape([cells.shape[d] for d in spans]), [s for s in slices if s is not None]
+        )
         box.whole = True
 
     @staticmethod
@@ -240,7 +242,7 @@ class Attention:
             zero_q, zero_k = np.zeros_like(zero_q), np.zeros_like(zero_k)
         facts.add_read(q, per_head & ~zero_k)
         facts.add_read(k, per_head & ~zero_q)
-        facts.add_read(v, needed.any(-2, keepdims=True))
+        facts.add_read(v, np.asarray(needed.any(-2, keepdims=True)))
         if len(numbers) > 3:
             facts.add_read(numbers[3], np.ones((1,) * len(facts.graph.shape(numbers[3])), np.bool_))
 

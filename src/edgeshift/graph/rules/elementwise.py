@@ -105,7 +105,9 @@ def tie_elementwise(numbers: list[int], output: int, ties: Ties) -> None:
             break
     spans = [] if box is None else [d + box[1] for d in ties.labels[box[0]].box_axes()]
     axes: list[Array | None] = [None] * rank
-    made = all(graph.values[n].param or not graph.values[n].shape for n in numbers)  # a weight made of parameters
+    made = all(
+        graph.values[n].param or not graph.values[n].shape for n in numbers
+    )  # a weight made of parameters
     for d in range(rank):
         parts = []
         for number in numbers:

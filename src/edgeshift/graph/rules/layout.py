@@ -53,7 +53,7 @@ class Layout:
             ties.labels[out] = self._tie_pad(node, ties)
         else:
             lead = len(new) - len(old)
-            axes: list[Array | None] = [None] * lead + list(labels.axes)
+            axes: list[Array | None] = [*([None] * lead), *labels.axes]
             cells = None if labels.cells is None else labels.cells.reshape((1,) * lead + labels.cells.shape)
             ties.labels[out] = Labels(axes, cells)
 
@@ -71,7 +71,13 @@ class Layout:
         vector = labels.axes[axis]
         if labels.cells is None and vector is not None and node.attributes.get("free"):
             return ties.take(labels, axis, index)
-        if labels.cells is None and vector is not None and part is not None and size % part[1] == 0 and part[1] < size:
+        if (
+            labels.cells is None
+            and vector is not None
+            and part is not None
+            and size % part[1] == 0
+            and part[1] < size
+        ):
             # The same number must stay in every part, and no part may vanish.
             slices = ties.fresh(part[1])
             ties.pin(slices)
@@ -154,7 +160,9 @@ class Layout:
                 known = np.take(known, np.asarray(node.attributes["index"], np.int64), axis)
             facts.const[out] = known
         elif node.kind == "cat":
-            facts.const[out] = self._cat([i for i in node.inputs if i is not None], int(node.attributes["axis"]), facts)
+            facts.const[out] = self._cat(
+                [i for i in node.inputs if i is not None], int(node.attributes["axis"]), facts
+            )
         elif node.kind == "pad":
             facts.const[out] = self._pad(node, known, old)
         else:
@@ -212,25 +220,28 @@ class Layout:
                 return
             size = [old[d] if d == axis else n for d, n in enumerate(needed.shape)]
             back = np.zeros(size, np.bool_)
-            wide = np.broadcast_to(needed, [len(index) if d == axis else n for d, n in enumerate(needed.shape)])
-            np.logical_or.at(back, (slice(None),) * axis + (index,), wide)
+            wide = np.broadcast_to(
+                needed, [len(index) if d == axis else n for d, n in enumerate(needed.shape)]
+            )
+            # Moved to the front, the picked axis takes a plain index; a position may be picked twice.
+            np.logical_or.at(np.moveaxis(back, axis, 0), index, np.moveaxis(wide, axis, 0))
             facts.add_read(x, back)
         elif node.kind == "cat":
             axis, start = int(node.attributes["axis"]), 0
             for number in node.inputs:
                 assert number is not None
-                size = facts.graph.shape(number)[axis]
+                end = start + facts.graph.shape(number)[axis]
                 part = needed
                 if needed.shape[axis] > 1:
-                    part = np.take(needed, np.arange(start, start + size), axis)
+                    part = np.take(needed, np.arange(start, end), axis)
                 facts.add_read(number, part)
-                start += size
+                start = end
         elif node.kind == "pad":
             for d, low in enumerate(node.attributes["before"]):
                 if needed.shape[d] == 1:
                     continue
                 if low < 0 or (node.attributes["value"] is None and needed.shape[d] != old[d]):
-                    needed = needed.any(d, keepdims=True)
+                    needed = np.asarray(needed.any(d, keepdims=True))
                 else:
                     needed = np.take(needed, np.arange(low, low + old[d]), d)
             facts.add_read(x, needed)

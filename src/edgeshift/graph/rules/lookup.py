@@ -83,7 +83,7 @@ class Lookup:
         block = int(node.attributes["factor"]) ** 2
         needed = facts.needed_channels(out, rank - 3)
         back = np.repeat(needed, block) if node.kind == "pixel_shuffle" else needed.reshape(-1, block).any(1)
-        facts.add_read(x, back.reshape([1] * (rank - 3) + [-1, 1, 1]))
+        facts.add_read(x, np.asarray(back).reshape([1] * (rank - 3) + [-1, 1, 1]))
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
         """See `Rule.demand`: channels only pass through."""

@@ -105,14 +105,14 @@ class Norm:
             if number is not None:
                 facts.add_read(number, np.ones((1,) * len(facts.graph.shape(number)), np.bool_))
         if node.kind == "mix_norm":
-            needed = needed.any(tuple(int(a) for a in node.attributes["axes"]), keepdims=True)
+            needed = np.asarray(needed.any(tuple(int(a) for a in node.attributes["axes"]), keepdims=True))
         elif node.kind == "group_norm":
             size = facts.graph.shape(out)[1]
             groups = facts.needed_channels(out, 1).reshape(int(node.attributes["groups"]), -1)
             whole = np.repeat(groups.any(1), groups.shape[1])
             needed = whole.reshape([1, size] + [1] * (needed.ndim - 2))
         elif node.kind == "instance_norm":
-            needed = needed.any(tuple(range(2, needed.ndim)), keepdims=True)
+            needed = np.asarray(needed.any(tuple(range(2, needed.ndim)), keepdims=True))
         facts.add_read(x, needed)
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:

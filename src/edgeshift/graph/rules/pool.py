@@ -68,10 +68,16 @@ class Pool:
             space = tuple(range(lead, known.ndim))
             low, high = known.min(space, keepdims=True), known.max(space, keepdims=True)
             same = np.where(low == high, low, np.nan)
-            facts.const[out] = same if node.attributes["keeps"] == "any" else np.where(same == 0, same, np.nan)
+            facts.const[out] = (
+                same if node.attributes["keeps"] == "any" else np.where(same == 0, same, np.nan)
+            )
         elif node.kind == "reduce" and node.attributes["fn"] in ("mean", "sum", "max", "min"):
             facts.const[out] = self._reduce(node, known, facts.graph.shape(x))
-        elif node.kind == "softmax" and int(node.attributes["axis"]) == known.ndim - 1 and node.attributes["sums"]:
+        elif (
+            node.kind == "softmax"
+            and int(node.attributes["axis"]) == known.ndim - 1
+            and node.attributes["sums"]
+        ):
             facts.shares.add(out)
 
     @staticmethod
@@ -94,10 +100,10 @@ class Pool:
         if node.kind == "reduce" and not node.attributes["keepdim"]:
             needed = np.expand_dims(needed, tuple(int(a) for a in node.attributes["axes"]))
         if node.kind == "softmax":
-            needed = needed.any(int(node.attributes["axis"]), keepdims=True)
+            needed = np.asarray(needed.any(int(node.attributes["axis"]), keepdims=True))
         if node.kind == "pool":
             lead = needed.ndim - int(node.attributes["rank"])
-            needed = needed.any(tuple(range(lead, needed.ndim)), keepdims=True)
+            needed = np.asarray(needed.any(tuple(range(lead, needed.ndim)), keepdims=True))
         facts.add_read(x, needed)
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
@@ -107,7 +113,11 @@ class Pool:
         known = not np.isnan(facts.const[out]).all()  # whoever folds or keeps it counts on the numbers
         if node.kind == "pool" or not (known or facts.needed(out).any()):
             return
-        axes = [int(node.attributes["axis"])] if node.kind == "softmax" else [int(a) for a in node.attributes["axes"]]
+        axes = (
+            [int(node.attributes["axis"])]
+            if node.kind == "softmax"
+            else [int(a) for a in node.attributes["axes"]]
+        )
         for axis in axes:
             stays = np.ones(facts.graph.shape(x)[axis], np.bool_)
             if node.kind == "reduce" and node.attributes["fn"] == "sum":

@@ -57,8 +57,8 @@ class Recurrent:
         w_ih, w_hh = node.inputs[1], node.inputs[2]
         assert w_ih is not None and w_hh is not None
         last = len(ties.graph.shape(x)) - 1
-        for axis, vector in enumerate(ties.labels[x].axes[:-1]):
-            ties.pin(vector if axis < last else None)
+        for outer in ties.labels[x].axes[:last]:
+            ties.pin(outer)
         units = ties.weight_axis(w_hh, 1)
         columns, inner = ties.axis(x, last), ties.weight_axis(w_ih, 1)
         if columns is None or inner is None:
@@ -168,7 +168,8 @@ class Recurrent:
                 break
             heard = more
         facts.add_read(out, heard.reshape([1] * (len(facts.graph.shape(out)) - 1) + [-1]))
-        facts.add_read(x, w_in[:, heard].any((0, 1)).reshape([1] * (len(shape) - 1) + [-1]))
+        columns = np.asarray(w_in[:, heard].any((0, 1)))
+        facts.add_read(x, columns.reshape([1] * (len(shape) - 1) + [-1]))
         for number in node.inputs[1:]:
             if number is not None:
                 facts.add_read(number, np.ones((1,) * len(facts.graph.shape(number)), np.bool_))
