@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from bench.networks import KINDS, Network, Planted, Site, find, make, make_planted, names, places, plant_
-from bench.networks.plant import Part, Place, Strip
 from torch import Tensor, nn
 
+from bench.networks import KINDS, Network, Planted, Site, find, make, make_planted, names, places, plant_
+from bench.networks.plant import Part, Place, Strip
 from edgeshift.core.errors import BadValue, NoEffect, UnknownName
 
 NAMES = names()

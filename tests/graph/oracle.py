@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from tests.graph.random_networks import ChannelsLast, Gate, RandomNetwork, Step
 from torch import Tensor, nn
+
+from tests.graph.random_networks import ChannelsLast, Gate, RandomNetwork, Step
 
 PRODUCERS = (
     nn.Conv1d,

@@ -4,11 +4,11 @@
 import copy
 
 import torch
-from tests.graph.random_networks import Drawn
 from torch import Tensor, nn
 
 from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.graph import Shrunk, shrink
+from tests.graph.random_networks import Drawn
 
 # Relative to the largest output: float64 leaves only the order of sums; in float32 a constant that moves into
 # a bias is rounded once more, and a dozen layers may carry that on.

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.graph.properties import answers, difference, parameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -12,6 +11,7 @@ from torch.nn.utils import prune
 from edgeshift.core.errors import Untraceable
 from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.graph import Shrunk, channel_groups, count, shrink
+from tests.graph.properties import answers, difference, parameters
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 

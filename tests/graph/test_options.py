@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.graph.properties import parameters
 from torch import Tensor, nn
 
 from edgeshift.core.stand_ins import NarrowConv
@@ -13,6 +12,7 @@ from edgeshift.formats import load, save
 from edgeshift.graph import channel_groups, shrink
 from edgeshift.graph import narrow as narrow_module
 from edgeshift.graph.narrow import narrowed, zero_rows
+from tests.graph.properties import parameters
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -20,8 +20,8 @@ X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 def twins_net() -> nn.Sequential:
     """Channels 0 and 3 of the first layer are equal, norm included; channel 5 differs by its norm's shift only."""
     net = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(4, 2, 1),
+        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Conv2d(6, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1),
     )  # fmt: skip
     with torch.no_grad():
         net[1].bias.normal_()

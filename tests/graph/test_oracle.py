@@ -5,11 +5,11 @@ import random
 
 import pytest
 import torch
-from tests.graph.oracle import Oracle, share
-from tests.graph.random_networks import RandomNetwork, Step, draw_network
 from torch import nn
 
 from edgeshift.graph import shrink
+from tests.graph.oracle import Oracle, share
+from tests.graph.random_networks import RandomNetwork, Step, draw_network
 
 
 def network(*layers: nn.Module) -> RandomNetwork:

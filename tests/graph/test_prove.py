@@ -57,5 +57,5 @@ def test_a_difference_beyond_what_the_model_rounds_is_refused() -> None:
     small, plan = cut(model, verdict)
     with torch.no_grad():
         small[0].weight[0, 0] += 1e-3
-    with pytest.raises(NotExact, match="the shrunk model must agree within 1e-05, got .* on"):
+    with pytest.raises(NotExact, match=r"the shrunk model must agree within 1e-05, got .* on"):
         prove(model, lambda m: m, small, verdict, plan, (X,), 1e-9)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.graph.properties import check
 from tests.graph.random_networks import Drawn, draw_network
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.graph.properties import parameters
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +12,7 @@ from edgeshift.core.errors import BadWeights
 from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.formats import load, save
 from edgeshift.graph import shrink
+from tests.graph.properties import parameters
 
 X = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(0))
 
@@ -148,7 +148,7 @@ def test_the_stand_in_equals_torchs_attention(need_weights: bool, batch_first: b
 
 
 def test_nothing_can_stand_in_for_a_linear_layer() -> None:
-    with pytest.raises(BadWeights, match="module 0 must be attention or a convolution as in the shape plan, got Linear"):
+    with pytest.raises(BadWeights, match=r"module 0 must be attention or a convolution .*, got Linear"):
         stand_in_(nn.Sequential(nn.Linear(2, 2)), "0")
 
 

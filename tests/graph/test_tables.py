@@ -2,10 +2,10 @@
 """Tables that are looked up by position."""
 
 import torch
-from tests.graph.properties import parameters
 from torch import Tensor, nn
 
 from edgeshift.graph import shrink
+from tests.graph.properties import parameters
 
 T, HEADS, WIDTH = 5, 4, 3
 X = torch.randn(2, T, HEADS * WIDTH, generator=torch.Generator().manual_seed(0))

@@ -14,11 +14,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tests.portfolio.made import DATA, MODEL, RECIPE, draft, files
 
 import edgeshift
 from edgeshift.core.errors import DiskFull
 from edgeshift.portfolio import Portfolio
+from tests.portfolio.made import DATA, MODEL, RECIPE, draft, files
 
 OURS = (
     str(Path(edgeshift.__file__).parent / "core" / "files.py"),

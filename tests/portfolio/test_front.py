@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.portfolio.made import variant
 
 from edgeshift.core.errors import BadValue, UnknownName
 from edgeshift.core.values import Measurement, Variant
 from edgeshift.portfolio import front
 from edgeshift.portfolio.front import DEFAULT_OBJECTIVES, cost, dominates
+from tests.portfolio.made import variant
 
 # Few values, so that ties and equals are common.
 SMALL = st.integers(0, 4)

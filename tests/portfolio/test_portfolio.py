@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.portfolio.made import DATA, MODEL, RECIPE, draft, files
 
 from edgeshift.core.errors import BadPortfolio, BadValue, FolderTaken, UnknownName
 from edgeshift.core.values import Measurement
 from edgeshift.portfolio import Portfolio
+from tests.portfolio.made import DATA, MODEL, RECIPE, draft, files
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.portfolio.made import ANSWER, INPUT, WEIGHT, draft, files, onnx_bytes, weight_file
 
 from edgeshift.core.errors import BadPortfolio
 from edgeshift.core.recipe import canonical
@@ -22,6 +21,7 @@ from edgeshift.core.values import FileRef, Measurement, to_json, variant_from_js
 from edgeshift.formats import tensor_bytes
 from edgeshift.portfolio import Golden, Portfolio
 from edgeshift.portfolio.manifest import digest
+from tests.portfolio.made import ANSWER, INPUT, WEIGHT, draft, files, onnx_bytes, weight_file
 
 Body = dict[str, Any]
 

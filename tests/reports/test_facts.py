@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.reports.made import draft, empty
 
 from edgeshift.core.errors import BadPortfolio, BadValue
 from edgeshift.portfolio import Portfolio
 from edgeshift.reports import summary
 from edgeshift.reports.facts import costs, curve_of, environment, facts, layers, pick, reference
+from tests.reports.made import draft, empty
 
 
 def test_a_summary_is_json(portfolio: Portfolio) -> None:

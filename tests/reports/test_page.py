@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.reports.browser import Browser, browser, found
-from tests.reports.made import filled
 
 from edgeshift.portfolio import Portfolio
 from edgeshift.reports import write_html
 from edgeshift.reports.words import amount
+from tests.reports.browser import Browser, browser, found
+from tests.reports.made import filled
 
 pytestmark = pytest.mark.skipif(found() is None, reason="needs chromium or chrome on PATH to draw the page")
 
