@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from edgeshift.core.errors import Untraceable
+from edgeshift.core.errors import BadWeights, Untraceable
 from edgeshift.core.shape_plan import ShapePlan, resize_
 from edgeshift.graph import Shrunk, channel_groups, count, shrink
 from tests.graph.properties import answers, difference, parameters
@@ -733,3 +733,93 @@ def test_a_slice_that_takes_nothing_is_harmless() -> None:
     kill(model.a, 0, 1)
     shrunk = shrunk_is_equal(model, X)
     assert shrunk.report.after.parameters <= shrunk.report.before.parameters
+
+
+class Deaf(nn.Conv2d):
+    """A layer of the user's own that has a place for a bias and never adds one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight)
+
+
+def test_a_layer_of_the_users_own_that_ignores_a_bias_gets_none() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Deaf(8, 2, 1, bias=False))
+    kill(model[0], 0, 1, bias=1)
+    shrunk = shrunk_is_equal(model, X)
+    assert shrunk.model[1].bias is None
+    assert shrunk.report.after.widths["0"] == 7
+
+
+class Shows(nn.Module):
+    """Returns a bias beside what it is added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.b(self.a(x)), self.b.bias
+
+
+def test_a_bias_that_is_an_output_takes_no_constants() -> None:
+    model = Shows()
+    kill(model.a, 0, 1, bias=1)
+    shrunk = shrunk_is_equal(model, X)
+    assert torch.equal(shrunk.model.b.bias, model.b.bias)
+
+
+def test_complex_outputs_are_compared_as_numbers() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
+    kill(model[0], 0, 1, bias=1)
+    assert shrink(Then(model, torch.fft.fft), X).report.after.widths["inner.0"] == 6
+
+
+def test_a_forward_that_draws_random_numbers_is_compared_on_the_same_ones() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
+    kill(model[0], 0, 1, bias=1)
+    state = torch.get_rng_state()
+    assert shrink(Then(model, lambda y: y + torch.randn_like(y)), X).report.after.widths["inner.0"] == 6
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class Then(nn.Module):
+    """A network, then a function of its output."""
+
+    def __init__(self, inner: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.function = inner, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x))
+
+
+class Counting(nn.Module):
+    """Counts its calls, once in place and once anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.register_buffer("in_place", torch.zeros(1))
+        self.register_buffer("anew", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.in_place.add_(1)
+        self.anew = self.anew + 1
+        return self.b(self.a(x))
+
+
+def test_a_counter_in_the_users_forward_stays_where_it_was() -> None:
+    model = Counting()
+    kill(model.a, 0, 1, bias=1)
+    buffers = dict(model.named_buffers())
+    shrunk = shrink(model, X)
+    assert shrunk.report.after.widths["a"] == 6
+    assert all(model.get_buffer(n) is b and b.item() == 0 for n, b in buffers.items())
+
+
+def test_a_model_without_numbers_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1)).to("meta")
+    with pytest.raises(
+        BadWeights, match=r"tensors of the model must hold numbers, got one of shape \(8, 3, 1, 1\) on meta"
+    ):
+        shrink(model, X.to("meta"))

@@ -52,7 +52,7 @@ class Ties:
         boxes: Every block that must stay full.
         parents: Union-find forest over atoms.
         pinned: Atoms that may never go.
-        uses: Value number -> how many inputs of nodes it is.
+        uses: Value number -> how many inputs of nodes and outputs of the network it is.
         fixed: Values whose sizes the user's code fixes.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
     """
@@ -68,10 +68,10 @@ class Ties:
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for node in self.graph.nodes:
-            for number in node.inputs:
-                if number is not None:
-                    self.uses[number] = self.uses.get(number, 0) + 1
+        taken = (number for node in self.graph.nodes for number in node.inputs)
+        for number in (*taken, *self.graph.outputs):
+            if number is not None:
+                self.uses[number] = self.uses.get(number, 0) + 1
         self.labels = [Labels([None] * len(v.shape)) for v in self.graph.values]
 
     def fresh(self, count: int) -> Array:

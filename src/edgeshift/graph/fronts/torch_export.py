@@ -21,14 +21,20 @@ PACKAGE = str(Path(__file__).resolve().parents[2])
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; every module's own mode comes back afterwards."""
+    """The model in evaluation mode; every module's own mode and buffers come back afterwards."""
     modes = [(m, m.training) for m in model.modules()]
+    buffers = [(m, n, b, b.clone()) for m in model.modules() for n, b in m._buffers.items() if b is not None]
     model.eval()
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
+        for module, name, buffer, numbers in buffers:  # a counter in the user's forward moves on when it is run
+            module._buffers[name] = buffer
+            if not torch.equal(buffer, numbers):
+                with torch.no_grad():
+                    buffer.copy_(numbers)
 
 
 def user_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeshift.core.errors import BadWeights
 from edgeshift.graph.channels import ChannelGraph, Node, Value
 
 # A literal tensor larger than this is left unknown rather than computed.
@@ -299,7 +300,13 @@ def many(value: Any) -> tuple[Any, ...] | str:
 
 
 def as_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    """The tensor's numbers without a copy where numpy knows the type; bfloat16 becomes float32."""
+    """The tensor's numbers without a copy where numpy knows the type; bfloat16 becomes float32.
+
+    Raises:
+        BadWeights: If it has none.
+    """
+    if tensor.is_meta:
+        raise BadWeights(f"tensors of the model must hold numbers, got one of shape {tuple(tensor.shape)} on meta")
     tensor = tensor.detach().cpu()
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()

@@ -18,7 +18,9 @@ def _can_bias(walk: Walker, weight: Any, bias: Any) -> bool:
         return False
     module = walk.model.get_submodule(owner)
     inner = walk.module  # others may take its weight, but not its bias
-    return inner == owner and isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and module.bias is None
+    if inner != owner or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        return False
+    return module.bias is None and type(module).forward.__module__.startswith("torch.nn.")  # one that adds a bias
 
 
 def _conv(
