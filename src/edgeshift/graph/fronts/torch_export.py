@@ -30,7 +30,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-        for module, name, buffer, numbers in buffers:  # a counter in the user's forward moves on when it is run
+        # A counter in the user's forward moves on when it is run.
+        for module, name, buffer, numbers in buffers:
             module._buffers[name] = buffer
             if not torch.equal(buffer, numbers):
                 with torch.no_grad():

@@ -306,7 +306,8 @@ def as_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
         BadWeights: If it has none.
     """
     if tensor.is_meta:
-        raise BadWeights(f"tensors of the model must hold numbers, got one of shape {tuple(tensor.shape)} on meta")
+        shape = tuple(tensor.shape)
+        raise BadWeights(f"tensors of the model must hold numbers, got one of shape {shape} on meta")
     tensor = tensor.detach().cpu()
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()

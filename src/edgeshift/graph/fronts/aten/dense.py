@@ -20,7 +20,8 @@ def _can_bias(walk: Walker, weight: Any, bias: Any) -> bool:
     inner = walk.module  # others may take its weight, but not its bias
     if inner != owner or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
         return False
-    return module.bias is None and type(module).forward.__module__.startswith("torch.nn.")  # one that adds a bias
+    adds_one = type(module).forward.__module__.startswith("torch.nn.")  # a forward of the user's own may not
+    return module.bias is None and adds_one
 
 
 def _conv(
