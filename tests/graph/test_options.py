@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeshift.core.errors import BadValue
 from edgeshift.core.stand_ins import NarrowConv
 from edgeshift.formats import load, save
 from edgeshift.graph import channel_groups, shrink
@@ -43,7 +44,9 @@ def test_equal_producers_are_merged_and_near_equal_ones_are_not() -> None:
 
 def test_twins_that_differ_only_in_how_they_read_twins_are_twins() -> None:
     net = twins_net()
-    with torch.no_grad():  # sums of these are exact: row 1 reads channel 3 where row 0 reads channel 0: the same number
+    with (
+        torch.no_grad()
+    ):  # sums of these are exact: row 1 reads channel 3 where row 0 reads channel 0: the same number
         net[3].weight.copy_((net[3].weight * 64).round() / 64)
         net[3].weight[1] = net[3].weight[0]
         net[3].weight[1, 3] += net[3].weight[1, 0]
@@ -134,3 +137,19 @@ def test_channels_of_a_residual_stream_form_one_group() -> None:
     assert rows["0.stem.weight"] == rows["0.branch.weight"] == rows["0.norm.bias"] == [[i] for i in range(16)]
     # per channel: a stem filter, a branch filter and a branch column, a head column, at 36 positions
     assert group.macs == pytest.approx(36 * (3 * 9 + 16 * 9 + 16 * 9 + 2))
+
+
+@pytest.mark.parametrize(("multiple", "width"), [(1, 5), (4, 8), (8, 8), (16, 5)])
+def test_widths_round_up_with_dead_channels_where_there_are_enough(multiple: int, width: int) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 2, 3, padding=1)).eval()
+    with torch.no_grad():
+        model[0].weight[:7] = 0
+        model[0].bias[:7] = 0
+    shrunk = shrink(model, X, multiple=multiple)
+    assert shrunk.model[0].out_channels == width
+    assert shrunk.proof.max_error_float64 <= 1e-9
+
+
+def test_a_multiple_of_nothing_is_refused() -> None:
+    with pytest.raises(BadValue, match="multiple must be at least 1, got 0"):
+        shrink(twins_net(), X, multiple=0)

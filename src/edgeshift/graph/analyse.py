@@ -103,19 +103,20 @@ def learn(graph: ChannelGraph) -> Facts:
     return facts
 
 
-def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Verdict:
+def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset(), multiple: int = 1) -> Verdict:
     """Who stays.
 
     Args:
         graph: The network.
         pinned: Values whose sizes must not change, since the user's code spells them out.
+        multiple: Widths are rounded up to it where dead channels are left to fill them.
     """
     ties = tie_all(graph, pinned)
     facts = learn(graph)
     silent, awake = np.zeros((2, ties.used), np.bool_)
     while True:
         demands = Demands(ties, silent=silent)
-        verdict = _decide(facts, demands)
+        verdict = _decide(facts, demands, multiple)
         gone = np.zeros(ties.used, np.bool_)
         for atoms in demands.noted:
             gone[ties.roots(atoms)] = True
@@ -130,7 +131,7 @@ def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset()) -> Ver
     return verdict
 
 
-def _decide(facts: Facts, demands: Demands) -> Verdict:
+def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
     """Who stays, given which channels are known to go."""
     graph, ties = facts.graph, demands.ties
     for position, node in enumerate(graph.nodes):
@@ -141,6 +142,8 @@ def _decide(facts: Facts, demands: Demands) -> Verdict:
         alive[ties.roots(atoms)] = True
     verdict = Verdict(graph, ties, facts, alive, named=demands.named)
     make_whole(verdict)
+    if multiple > 1:
+        _round_up(verdict, multiple)
     _choose_carriers(verdict, demands)
     return verdict
 
@@ -204,6 +207,26 @@ def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
     short = wanted - mask.sum(-1, keepdims=True)
     revived = ~mask & present[..., None] & (np.cumsum(~mask, -1) <= short)
     alive[cells[revived]] = True
+
+
+def _round_up(verdict: Verdict, multiple: int) -> None:
+    """Bring back dead channels until a layer's width is a multiple; blocks keep the widths they need."""
+    ties, alive = verdict.ties, verdict.alive
+    boxed = np.zeros(len(alive), np.bool_)
+    for box in ties.boxes:
+        boxed[ties.roots(box.cells)] = True
+    for node in verdict.graph.nodes:
+        if node.kind not in ("conv", "linear"):
+            continue
+        for vector in ties.labels[node.outputs[0]].axes:
+            if vector is None:
+                continue
+            atoms = ties.roots(vector)
+            dead = atoms[~alive[atoms]]
+            short = -int(alive[atoms].sum()) % multiple
+            if short <= len(dead) and not boxed[atoms].any():
+                alive[dead[:short]] = True
+    make_whole(verdict)
 
 
 def _choose_carriers(verdict: Verdict, demands: Demands) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeshift.core.errors import NotExact
+from edgeshift.core.errors import BadValue, NotExact
 from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.stand_ins import can_open
 from edgeshift.core.values import Proof
@@ -50,6 +50,7 @@ def shrink(
     tolerance: float = 1e-9,
     merge_twins: bool = False,
     narrow_branches: bool = False,
+    multiple: int = 1,
 ) -> Shrunk:
     """Remove every channel that does nothing, and prove that the function is the same.
 
@@ -63,14 +64,21 @@ def shrink(
         merge_twins: Also merge channels that equal producers make; their readers' weights are added up.
         narrow_branches: Also leave out filters of a residual branch that write zeros into a channel others keep
             alive, where computing the rest and adding it in place is measured faster on inputs like the example.
+        multiple: Round widths up to a multiple of this with dead channels, which stays exact: ONNX Runtime runs
+            63 channels slower than 64 (multiples of 4, better 8 on AVX2 and 16 on AVX-512).
 
     Raises:
+        BadValue: If `multiple` is below 1.
         Untraceable: If torch.export cannot trace the model.
         NotExact: If the two models differ; names the first layer that does.
     """
+    if multiple < 1:
+        raise BadValue("multiple", multiple, "at least 1")
     inputs = example if isinstance(example, tuple) else (example,)
     graph, prepare = traced(model, inputs, merge_twins=merge_twins)
-    small = shrink_traced(model, graph, inputs, prepare=prepare, prove_it=prove_it, tolerance=tolerance)
+    small = shrink_traced(
+        model, graph, inputs, prepare=prepare, prove_it=prove_it, tolerance=tolerance, multiple=multiple
+    )
     return _narrow(small, inputs, tolerance) if narrow_branches else small
 
 
@@ -131,6 +139,7 @@ def shrink_traced(
     prepare: Model = lambda model: model,
     prove_it: bool = True,
     tolerance: float = 1e-9,
+    multiple: int = 1,
 ) -> Shrunk:
     """`shrink` on a graph that is there already.
 
@@ -141,11 +150,12 @@ def shrink_traced(
         prepare: An exact rewriting of the model before the cut.
         prove_it: See `shrink`.
         tolerance: See `shrink`.
+        multiple: See `shrink`.
     """
     whole = prepare(model)
     pinned: frozenset[int] = frozenset()
     while True:
-        verdict = analyse(graph, pinned=pinned)
+        verdict = analyse(graph, pinned=pinned, multiple=multiple)
         small, plan = cut(whole, verdict)
         settled = settle(small, plan, verdict, example)
         stuck = settled.stuck
