@@ -202,6 +202,29 @@ def test_hidden_units_that_stay_zero_go(op: str, gates: int, candidate: int, bot
     assert helper.get_node_attr_value(shrunk.model.graph.node[0], "hidden_size") == 4
 
 
+def test_channels_last_as_converters_from_keras_write_it() -> None:
+    first, bias, deep = numbers(5, 3, 3, 3), numbers(5), numbers(5, 1, 3, 3, seed=1)
+    first[1], bias[1] = 0, 0
+    nodes = [
+        node("Transpose", ["x"], "t", perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "u"], "a", auto_pad="SAME_UPPER", strides=[2, 2]),
+        node("Transpose", ["a"], "b", perm=[0, 2, 3, 1]),
+        node("Add", ["b", "bias"], "c"),
+        node("Clip", ["c", "low", "high"], "d"),
+        node("Transpose", ["d"], "e", perm=[0, 3, 1, 2]),
+        node("Conv", ["e", "v"], "f", group=5, auto_pad="SAME_UPPER"),
+        node("Transpose", ["f"], "g", perm=[0, 2, 3, 1]),
+        node("ReduceMean", ["g", "axes"], "h", keepdims=0),
+        node("MatMul", ["h", "w"], "i"),
+        node("Softmax", ["i"], "y"),
+    ]
+    tensors = {"u": first, "bias": bias, "v": deep, "w": numbers(5, 4), "axes": whole(1, 2)}
+    tensors |= {"low": np.asarray(0, np.float32), "high": np.asarray(6, np.float32)}
+    shrunk = equal(model(nodes, tensors, ("n", 6, 6, 3)))
+    kept = shapes(shrunk.model)
+    assert [kept[n] for n in ("u", "bias", "v", "w")] == [(4, 3, 3, 3), (4,), (4, 1, 3, 3), (4, 4)]
+
+
 # Sizes that the file spells out.
 
 
