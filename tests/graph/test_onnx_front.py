@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
-from tests.graph.onnx_graphs import model, node, numbers, whole
 
 from edgeshift.core.errors import BadValue, Untraceable
 from edgeshift.graph.analyse import learn
@@ -16,6 +15,7 @@ from edgeshift.graph.fronts.onnx import OnnxTrace, trace_onnx
 from edgeshift.graph.onnx_model import read, settle, try_out
 from edgeshift.graph.onnx_proof import widen
 from edgeshift.graph.onnx_reference import evaluator
+from tests.graph.onnx_graphs import model, node, numbers, whole
 
 
 def trace(proto: ModelProto, **example: Any) -> OnnxTrace:

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bench.networks import find, make, names, plant_
 from onnx import ModelProto
-from tests.graph.onnx_graphs import run, shapes, stored
 from torch import Tensor, nn
 
+from bench.networks import find, make, names, plant_
 from edgeshift.core.errors import NoEffect
 from edgeshift.graph import shrink, shrink_onnx
+from tests.graph.onnx_graphs import run, shapes, stored
 
 QUICK = (
     "micro.cat", "micro.channel_shuffle", "micro.channel_slice", "micro.chunk_split_add", "micro.conv3d",

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper
-from tests.graph.onnx_graphs import Array, model, node, numbers, run, shapes, stored, whole
 
 from edgeshift.core.errors import NotExact, Untraceable
 from edgeshift.graph import ShrunkOnnx, shrink_onnx
@@ -18,6 +17,7 @@ from edgeshift.graph.onnx_cut import cut_onnx
 from edgeshift.graph.onnx_model import read, settle, try_out
 from edgeshift.graph.onnx_proof import Pair, prove_onnx, widen
 from edgeshift.graph.onnx_shrink import decide
+from tests.graph.onnx_graphs import Array, model, node, numbers, run, shapes, stored, whole
 
 
 def equal(proto: ModelProto, *, batch: int = 0) -> ShrunkOnnx:
