@@ -823,3 +823,23 @@ def test_a_model_without_numbers_is_refused() -> None:
         BadWeights, match=r"tensors of the model must hold numbers, got one of shape \(8, 3, 1, 1\) on meta"
     ):
         shrink(model, X.to("meta"))
+
+
+class Leftover(nn.Module):
+    """Splits a tensor into pieces that nobody uses."""
+
+    def __init__(self, split: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self.split = split
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _left, _right = self.split(self.a(x))
+        return self.b(x)
+
+
+@pytest.mark.parametrize(
+    "split", [lambda x: x.split(4, 1), lambda x: x.chunk(2, 1), lambda x: x.split([3, 5], 1)]
+)
+def test_pieces_that_nobody_uses_are_still_as_many(split: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+    assert shrunk_is_equal(Leftover(split), X).report.after.widths == {"a": 8, "b": 2}

@@ -93,6 +93,8 @@ def op_roll(walk: Walker, x: Any, shifts: Any, dims: Any = ()) -> Number | None:
 
 def _parts(walk: Walker, x: Any, dim: int, sizes: list[int], *, adaptive: bool) -> None:
     """Pieces of a split; equal pieces shrink together. Sizes of a `split` may stand in the user's code."""
+    if not any(piece.users for piece in walk.node.users):
+        return  # nobody uses a piece, but the user's code may still count them
     number, name = walk.of(x), walk.node.name
     starts = np.cumsum([0, *sizes])
     even = len(set(sizes)) == 1
