@@ -32,6 +32,9 @@ def build(
     ] = "",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal variants.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads to train with; all cores if left out.")] = None,
+    multiple: Annotated[
+        int, typer.Option(help="Round widths up to this with dead channels; 1 = as small as can be.")
+    ] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="Measure each variant only briefly.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped build left off.")] = False,
     option: Annotated[list[str] | None, typer.Option(help="Method option, key=value; repeatable.")] = None,
@@ -74,6 +77,7 @@ def build(
         seed=seed,
         threads=threads,
         resume=resume,
+        multiple=multiple,
         quick=quick,
     )
     portfolio = run(job, Screen(quiet=json))

@@ -62,6 +62,7 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
         "method": {"name": name, **asdict(method)},
         "levels": list(levels),
         "training": asdict(training),
+        "shrink": {"multiple": job.multiple},
         "torch": torch.__version__,
     }
     return Choices(method, levels, training, Recipe("build", 1, flat(said)))

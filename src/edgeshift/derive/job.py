@@ -29,6 +29,8 @@ class Job:
         threads: To train with; None = every core this process may use.
         resume: Go on in `out` instead of asking for an empty folder.
         batch_sizes: Inputs per call at which latency is measured.
+        multiple: Widths are rounded up to it with dead channels, which stays exact. 4 is what ONNX Runtime's blocked
+            kernels ask at least; 1 = as small as the zeros allow.
         quick: Measure each variant briefly, and not all in turns at the end.
     """
 
@@ -47,6 +49,7 @@ class Job:
     threads: int | None = None
     resume: bool = False
     batch_sizes: tuple[int, ...] = (1, 32)
+    multiple: int = 4
     quick: bool = False
 
     def check(self) -> "Job":
@@ -59,6 +62,8 @@ class Job:
             raise BadValue("epochs", self.epochs, "0 or more")
         if self.threads is not None and self.threads < 1:
             raise BadValue("threads", self.threads, "at least 1")
+        if self.multiple < 1:
+            raise BadValue("multiple", self.multiple, "at least 1")
         if self.seed < 0:
             raise BadValue("seed", self.seed, "0 or more")
         if not self.batch_sizes or min(self.batch_sizes) < 1:

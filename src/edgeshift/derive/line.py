@@ -4,12 +4,12 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeshift.core.errors import NotExact
 from edgeshift.core.files import read_json, write_json
@@ -21,12 +21,12 @@ from edgeshift.derive.choices import choose
 from edgeshift.derive.folder import LEVELS, WORK, check_out, claim, scratch
 from edgeshift.derive.job import Job
 from edgeshift.derive.judge import Judge
+from edgeshift.derive.parent import Parent
 from edgeshift.derive.remeasure import bench
-from edgeshift.formats import Template, export_onnx, make_template, sparse_bytes, weight_bytes
-from edgeshift.graph import Shrunk, channel_groups, shrink_traced, trace
-from edgeshift.graph.channels import ChannelGraph
+from edgeshift.formats import export_onnx, sparse_bytes, weight_bytes
+from edgeshift.graph import Shrunk, channel_groups
 from edgeshift.models import build as build_model
-from edgeshift.models import example, load_weights, pretrained, resolve
+from edgeshift.models import load_weights, pretrained, resolve
 from edgeshift.portfolio import Draft, Golden, Portfolio
 from edgeshift.train import Level, Task, run_levels
 
@@ -52,7 +52,9 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
         step(note="tracing the model")
         factory = beginning(job, ref)
         choices = choose(job, ref, data)
-        parent = Parent.of(factory(), ref)  # a model that cannot be traced is found before it is trained
+        parent = Parent.of(
+            factory(), ref, job.multiple
+        )  # a model that cannot be traced is found before it is trained
         step(note="grouping channels")
         groups = channel_groups(parent.model, parent.sample)
         step()
@@ -69,42 +71,11 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     return portfolio if job.quick else measured(portfolio, job, progress)
 
 
-@dataclass(frozen=True)
-class Parent:
-    """The model that every variant is shrunk from; traced and exported once.
-
-    Attributes:
-        model: Holds the level in work, in eval mode.
-        graph: Its channel graph.
-        sample: Inputs it was traced with, `(2, *input_shape)`, float32.
-    """
-
-    model: nn.Module
-    graph: ChannelGraph
-    sample: Tensor
-
-    @staticmethod
-    def of(model: nn.Module, ref: ModelRef) -> "Parent":
-        """The parent, traced.
-
-        Raises:
-            Untraceable: Naming the module and line that torch.export cannot see through.
-        """
-        sample = example(ref)
-        return Parent(model.eval(), trace(model.eval(), (sample,)), sample)
-
-    @cached_property
-    def template(self) -> Template:
-        """The ONNX graph that variants fill with their tensors; made when first asked for."""
-        return make_template(self.model, self.sample)
-
-
 def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge, progress: Progress) -> Portfolio:
     """The portfolio and one more variant: a level shrunk, exported, opened again, judged and measured."""
     says = f"{name_of(level)}: shrink, export, measure"
     with scratch(portfolio.path) as folder, progress.task(says, 3) as step:
-        parent.model.load_state_dict(dict(level.state))
-        shrunk = shrink_traced(parent.model, parent.graph, (parent.sample,))
+        shrunk = parent.shrunk(level.state)
         size, onnx = shrunk.report.after, folder / "model.onnx"
         step(note="exporting to ONNX")
         export_onnx(shrunk.model, parent.sample, onnx, parent.template)
@@ -196,7 +167,7 @@ def stages(portfolio: Portfolio, level: Level) -> dict[str, Any]:
     options = {"level": level.index, "kept": level.kept}
     return {
         "train": to_json(Recipe(str(portfolio.recipe["method.name"]), 1, options)),
-        "shrink": to_json(Recipe("dead_channels", 1)),
+        "shrink": to_json(Recipe("dead_channels", 1, {"multiple": portfolio.recipe["shrink.multiple"]})),
     }
 
 

@@ -4,18 +4,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
-from edgeshift.core.errors import BadPortfolio, BadValue, BadWeights, UnknownName
+from edgeshift.core.errors import BadPortfolio, BadValue, BadWeights, NotExact, UnknownName
 from edgeshift.core.progress import Progress, Silent
-from edgeshift.core.values import Variant
+from edgeshift.core.values import Proof, Variant
+from edgeshift.derive.parent import Parent
 from edgeshift.formats import load, read_sparse
 from edgeshift.models import build as build_model
-from edgeshift.models import example
 from edgeshift.portfolio import Portfolio, Verification
-
-# Seeds of the inputs tried; the build's own proof drew others.
-INPUTS = (101, 102, 103, 104)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Checked:
 
 
 def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
-    """What holds of a portfolio: its files, and each variant's exactness on inputs the build did not try.
+    """What holds of a portfolio: its files, and each variant's exactness: its masked parent is shrunk and proved again.
 
     Raises:
         BadPortfolio: With the first finding.
@@ -56,10 +52,14 @@ def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
     files = portfolio.verify()
     errors: list[float] = []
     unproved: list[str] = []
+    parent: Parent | None = None
     with (progress or Silent()).task("Proving exactness", len(portfolio)) as step:
         for variant in portfolio:
             try:
-                errors.append(error_of(portfolio, variant))
+                if parent is None:
+                    multiple = int(portfolio.recipe.get("shrink.multiple", 1))
+                    parent = Parent.of(build_model(portfolio.model), portfolio.model, multiple)
+                errors.append(error_of(portfolio, variant, parent))
             except (UnknownName, BadValue, BadWeights) as error:  # the user's factory is not here, or changed
                 unproved.append(f"{variant.name}: {error}")
             step(note=variant.name)
@@ -67,35 +67,38 @@ def verify(portfolio: Portfolio, progress: Progress | None = None) -> Checked:
     return Checked(files, len(errors), max(errors, default=0.0), tuple(unproved), max(0, missing))
 
 
-def error_of(portfolio: Portfolio, variant: Variant) -> float:
-    """Largest |difference| between a variant and its masked parent over largest |output|, in float64.
+def error_of(portfolio: Portfolio, variant: Variant, parent: Parent) -> float:
+    """Shrink a variant's masked parent again, prove it again, and see that the stored variant is what comes out.
+
+    Returns:
+        Largest |difference| over largest |output| in float64, on the inputs of the proof.
 
     Raises:
-        BadPortfolio: If it is above the variant's tolerance.
-        UnknownName: If the model cannot be built here, or the variant keeps no parent.
-        BadValue: If the user's factory fails.
+        BadPortfolio: If it is not exact, or the stored variant is another one.
+        BadWeights: If the masked weights do not fit the model, since the user's factory changed.
     """
-    parent = build_model(portfolio.model)
     tensors, _ = read_sparse(portfolio.read(variant, "masked"))
-    parent.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
-    child = load(portfolio.path_of(variant, "weights"), lambda: build_model(portfolio.model))
-    error = relative_error(parent, child, [example(portfolio.model, seed=seed) for seed in INPUTS])
-    if not error <= variant.proof.tolerance:
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    try:
+        again = parent.shrunk(state)
+    except NotExact as error:
         raise BadPortfolio(
-            f"variant {variant.name} must compute what its parent does, got it {error:.3g} off"
-        )
-    return error
+            f"variant {variant.name} must compute what its parent does, got: {error}"
+        ) from error
+    except RuntimeError as error:  # what load_state_dict raises
+        raise BadWeights(f"weights of {variant.name} must fit the model, got: {first_line(error)}") from error
+    child = load(portfolio.path_of(variant, "weights"), lambda: build_model(portfolio.model))
+    stored, fresh = child.state_dict(), again.model.state_dict()
+    for name in sorted({*stored, *fresh}):
+        if name not in stored or name not in fresh or not torch.equal(stored[name], fresh[name]):
+            raise BadPortfolio(
+                f"variant {variant.name} must be what its parent shrinks to, got another {name}"
+            )
+    proof: Proof | None = again.proof
+    assert proof is not None  # asked for by default
+    return proof.max_error_float64
 
 
-def relative_error(one: nn.Module, other: nn.Module, inputs: list[Tensor]) -> float:
-    """Largest |difference| of outputs over largest |output|, in float64; infinite if not finite."""
-    one, other = one.double().eval(), other.double().eval()
-    largest = difference = 0.0
-    with torch.inference_mode():
-        for batch in inputs:
-            answers = one(batch.double()), other(batch.double())
-            if answers[0].shape != answers[1].shape or not all(bool(a.isfinite().all()) for a in answers):
-                return float("inf")
-            largest = max(largest, float(answers[0].abs().max()))
-            difference = max(difference, float((answers[0] - answers[1]).abs().max()))
-    return difference / (largest or 1.0)
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:200]
