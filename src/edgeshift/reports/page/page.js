@@ -112,7 +112,9 @@ function start() {
   sortable(byId("variants"));
   draw();
   let drawnAt = innerWidth;
-  new ResizeObserver(() => { if (innerWidth !== drawnAt) { drawnAt = innerWidth; draw(); } }).observe(document.documentElement);
+  // Drawn in the next frame: drawing inside the observer changes sizes under it, which browsers report as an error.
+  const redraw = () => { if (innerWidth !== drawnAt) { drawnAt = innerWidth; draw(); } };
+  new ResizeObserver(() => requestAnimationFrame(redraw)).observe(document.documentElement);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   document.addEventListener("keydown", event => { if (event.key === "Escape") hideTip(); });
   document.addEventListener("scroll", hideTip, { passive: true });
