@@ -40,3 +40,30 @@ def test_a_table_of_biases_loses_the_heads_that_nobody_reads() -> None:
     assert shrunk.model.heads == HEADS - 1
     gone = WIDTH * (HEADS * WIDTH + 1) * 3 + 7 * WIDTH + (2 * T - 1)
     assert parameters(shrunk.model) == parameters(model) - gone
+
+
+class Windowed(nn.Module):
+    """Attention within windows; where they meet the border, a mask differs from window to window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(HEADS * WIDTH, 3 * HEADS * WIDTH)
+        self.project = nn.Linear(HEADS * WIDTH, 7)
+        self.heads, self.windows = HEADS, 2
+        self.register_buffer("mask", torch.randn(2, T, T))
+
+    def forward(self, x: Tensor) -> Tensor:
+        B = len(x)
+        q, k, v = self.qkv(x).reshape(B, T, 3, self.heads, WIDTH).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q @ k.transpose(-2, -1)).view(B // self.windows, self.windows, self.heads, T, T)
+        scores = (scores + self.mask[None, :, None]).view(-1, self.heads, T, T)
+        return self.project((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_a_mask_that_differs_between_windows_does_not_hold_dead_heads() -> None:
+    model = Windowed().eval()
+    with torch.no_grad():
+        model.project.weight[:, WIDTH : 2 * WIDTH] = 0
+    small = shrink(model, torch.randn(4, T, HEADS * WIDTH)).model
+    assert small.heads == HEADS - 1
+    assert small.qkv.weight.shape == (3 * (HEADS - 1) * WIDTH, HEADS * WIDTH)

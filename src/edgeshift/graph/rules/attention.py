@@ -263,7 +263,9 @@ class Attention:
             cells = inner_cells(number, axis, demands.ties)
             if cells is not None:
                 flat = np.moveaxis(cells, axis, -1)
-                demands.keep(flat[np.broadcast_to(pair, flat.shape)] if self._fits(pair, flat) else flat)
+                same = tuple(d for d, n in enumerate(flat.shape) if n == 1)  # such as the batch: any of it needs all
+                here = pair.any(same, keepdims=True)
+                demands.keep(flat[np.broadcast_to(here, flat.shape)] if self._fits(here, flat) else flat)
 
     @staticmethod
     def _fits(pair: Array, cells: Array) -> bool:
