@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks import Site, plant_
 from bench.record import Run, keep, table
 from bench.shrink.subjects import ZOO, one_thread, parameters
-from torch import Tensor, nn
-
 from edgeshift.graph.exact import shrink_traced, traced
 from edgeshift.models import build, resolve
 
@@ -33,7 +33,16 @@ SEED = 0
 REPEATS = 3
 MILLIONS = (1.0, 4.0, 16.0, 64.0, 300.0)
 COLUMNS = (
-    *("family", "millions", "parameters", "parameters_after", "trace_s", "cut_s", "spread", "ns_per_parameter"),
+    *(
+        "family",
+        "millions",
+        "parameters",
+        "parameters_after",
+        "trace_s",
+        "cut_s",
+        "spread",
+        "ns_per_parameter",
+    ),
     *("model_mb", "peak_mb", "peak_over_model", "trace_peak_over_model", "proved"),
 )
 
@@ -100,7 +109,9 @@ FAMILIES = {
     ),
     "wide vgg": Family(wide_vgg, (3, 16, 16), ZOO["vgg16_bn"]),
     "deep mlp": Family(deep(Up), (512,), (Site("*", writes=("up",), reads=("down",)),)),
-    "deep resnet": Family(deep(Residual), (256, 4, 4), (Site("*", writes=("conv1", "bn1"), reads=("conv2",)),)),
+    "deep resnet": Family(
+        deep(Residual), (256, 4, 4), (Site("*", writes=("conv1", "bn1"), reads=("conv2",)),)
+    ),
 }
 
 
@@ -167,7 +178,9 @@ def _graph(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, tuple[Ten
 def apart(family: str, millions: float, prove_it: bool) -> dict[str, Any]:
     """`one` in a process of its own."""
     words = [sys.executable, "-m", "bench.shrink.linear", "--one", family, "--millions", str(millions)]
-    done = subprocess.run([*words, *(["--prove", "0"] if prove_it else [])], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*words, *(["--prove", "0"] if prove_it else [])], capture_output=True, text=True, check=True
+    )
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 
@@ -182,15 +195,18 @@ def findings(rows: Sequence[dict[str, Any]], large: float = 16) -> list[str]:
             continue
         big = [r for r in here if r["millions"] >= large]
         found.append(
-            f"{family}: " + ", ".join(f"{r['millions']:g} M {r['ns_per_parameter']:.2f} ns" for r in here)
+            f"{family}: "
+            + ", ".join(f"{r['millions']:g} M {r['ns_per_parameter']:.2f} ns" for r in here)
             + f" per parameter; most / least {max(per) / min(per):.2f}; memory over the model's from {large:g} M: "
             + ", ".join(f"{r['peak_over_model']:.2f}" for r in big)
             + "."
         )
     for r in rows:
         if r["proved"]:
-            found.append(f"{r['family']}, {r['millions']:g} M with proof: {r['cut_s']:.1f} s, memory "
-                         f"{r['peak_over_model']:.2f} times the model's.")
+            found.append(
+                f"{r['family']}, {r['millions']:g} M with proof: {r['cut_s']:.1f} s, memory "
+                f"{r['peak_over_model']:.2f} times the model's."
+            )
     return found
 
 
@@ -216,7 +232,13 @@ def main() -> None:
     if chosen.families == list(FAMILIES) and chosen.millions == list(MILLIONS):
         says = "Seconds per parameter and peak memory of analysis and cut, 60 % of the channels planted dead."
         repeats = f"median of {REPEATS} in one process per row"
-        keep(Run("shrink_linear", says, seeds=(SEED,), repeats=repeats, spread="(largest - smallest) / median"), rows, findings(rows))
+        keep(
+            Run(
+                "shrink_linear", says, seeds=(SEED,), repeats=repeats, spread="(largest - smallest) / median"
+            ),
+            rows,
+            findings(rows),
+        )
 
 
 if __name__ == "__main__":

@@ -11,22 +11,23 @@ sparse model it came from; batch norm is left as each tool leaves it, and folded
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
 from bench.record import Run, keep, table
 from bench.shrink.dnnshifter import contiguous, shrunk_resnet, shrunk_vgg
 from bench.shrink.subjects import one_thread, parameters
 from bench.shrink.torch_simplify import simplified
 from bench.shrink.train_sparse import BATCH, FOLDER, LEVELS, SEED, first_of, fresh
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval
-
 from edgeshift.core.seeds import seed_for
-from edgeshift.data import normalise, open_set
+from edgeshift.data import DataSet, normalise, open_set
 from edgeshift.formats import open_onnx
 from edgeshift.formats.onnx_file import export_onnx
 from edgeshift.graph import shrink
@@ -41,7 +42,17 @@ RANDOM_SPARSITY = 0.9961  # of the published one-shot comparison
 COMPARED = 256  # images whose outputs are compared
 COLUMNS = (
     *("case", "variant", "parameters", "smaller", "difference", "agreement", "contiguous"),
-    *("torch_1_ms", "torch_1", "torch_64_ms", "torch_64", "ort_1_ms", "ort_1", "ort_64_ms", "ort_64", "error"),
+    *(
+        "torch_1_ms",
+        "torch_1",
+        "torch_64_ms",
+        "torch_64",
+        "ort_1_ms",
+        "ort_1",
+        "ort_64_ms",
+        "ort_64",
+        "error",
+    ),
 )
 
 
@@ -69,7 +80,9 @@ def sparse(case: str, folder: Path) -> nn.Module:
     index = [round(1 / kept) for kept in LEVELS].index(int(level))
     found = Folder(folder / name).read_level(index, LEVELS[index])
     if found is None:
-        raise FileNotFoundError(f"{folder / name} must hold level {index}; run bench.shrink.train_sparse {name}")
+        raise FileNotFoundError(
+            f"{folder / name} must hold level {index}; run bench.shrink.train_sparse {name}"
+        )
     model.load_state_dict(dict(found.state))
     return model.eval()
 
@@ -93,9 +106,15 @@ def random_sparse(name: str) -> nn.Module:
     return model.eval()
 
 
+@cache
+def cifar() -> DataSet:
+    """CIFAR-10, unpacked once."""
+    return open_set("cifar10")
+
+
 def images(which: str, count: int) -> Tensor:
     """The first images of a CIFAR-10 split, normalised."""
-    data = open_set("cifar10")
+    data = cifar()
     return torch.from_numpy(normalise(first_of(data.split(which), count).images, data.mean, data.std))
 
 
@@ -203,7 +222,14 @@ def rows_of(case: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
             precision=0.02,
         )
         for place, runtime in enumerate(("torch", "ort"), 1):
-            time_(rows[0], [(a[0], a[place]) for a in answers], f"{runtime}_{batch}", pixels.numpy(), batch, protocol)
+            time_(
+                rows[0],
+                [(a[0], a[place]) for a in answers],
+                f"{runtime}_{batch}",
+                pixels.numpy(),
+                batch,
+                protocol,
+            )
     return rows
 
 
@@ -218,7 +244,11 @@ def time_(
     """Add milliseconds, spread and the sparse model's time over the variant's to every row, in place."""
     found = latencies([answer for _, answer in answers], pixels, batch, protocol)
     for (row, _), measured in zip(answers, found, strict=True):
-        row |= {f"{key}_ms": measured.value, f"{key}_spread": measured.spread, f"{key}_repeats": measured.repeats}
+        row |= {
+            f"{key}_ms": measured.value,
+            f"{key}_spread": measured.spread,
+            f"{key}_repeats": measured.repeats,
+        }
     for row, _ in answers:
         row[key] = first[f"{key}_ms"] / row[f"{key}_ms"]
 
@@ -240,9 +270,16 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
                 + ", ".join(f"{key} {row[key]:.2f}" for key in speeds)
                 + f"; all weights contiguous: {row['contiguous']}."
             )
-    own = [(r[key], r["case"], r["variant"], key) for r in rows if r["variant"].startswith("ours") for key in speeds]
+    own = [
+        (r[key], r["case"], r["variant"], key)
+        for r in rows
+        if r["variant"].startswith("ours")
+        for key in speeds
+    ]
     slowest = min(own)
-    found.append(f"Ours at its slowest: {slowest[0]:.2f} times the sparse model's speed ({', '.join(slowest[1:])}).")
+    found.append(
+        f"Ours at its slowest: {slowest[0]:.2f} times the sparse model's speed ({', '.join(slowest[1:])})."
+    )
     return found
 
 

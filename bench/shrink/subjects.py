@@ -4,12 +4,12 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+
 from bench.networks import KINDS, Planted, Site, plant_
 from bench.networks import make_planted as make_planted_copy
 from bench.networks import names as copies
 from bench.networks.settle import measure_, scatter_
-from torch import Tensor, nn
-
 from edgeshift.core.seeds import seed_for
 from edgeshift.models import build, example, resolve
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sparse checkpoints for `bench.shrink.rivals`: iterative magnitude pruning to 1/256 on the real CIFAR-10.
 
-    python -m bench.shrink.train_sparse vgg16_bn|resnet50 [--steps 60] [--folder build/bench/sparse]
+    python -m bench.shrink.train_sparse vgg16_bn|resnet50 [--steps 16] [--folder build/bench/sparse]
 
 Each level halves the weights that stay, rewinds them, and trains `--steps` batches of 32; short trainings, so
 accuracy is low and fewer filters die than in full ones. A run that was stopped goes on where it was.
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench.networks import find
-from bench.shrink.subjects import one_thread
 from torch import nn
 
+from bench.networks import find
+from bench.shrink.subjects import one_thread
 from edgeshift.core.errors import UnknownName
 from edgeshift.core.progress import Silent
 from edgeshift.core.seeds import seed_for
@@ -27,8 +27,8 @@ from edgeshift.train import METHODS, Level, Task, Training, run_levels
 FOLDER = Path("build/bench/sparse")
 LEVELS = tuple(0.5**k for k in range(9))  # 1 to 1/256
 BATCH = 32
-STEPS = 60
-REWIND = 15  # of the steps of level 0; the published method goes back to 3 % of its training
+STEPS = 16
+REWIND = 4  # steps of level 0 that are not trained again; the published method keeps 3 % of its training
 SEED = 0
 
 
@@ -44,12 +44,12 @@ def fresh(name: str) -> nn.Module:
 
 
 def task_of(name: str, steps: int) -> Task:
-    """The network, as many training images as one level sees, and 200 others to judge by."""
+    """The network, as many training images as one level sees, and 100 others to judge by."""
     data = open_set("cifar10")
     return Task(
         factory(name),
         first_of(data.split("train"), steps * BATCH),
-        first_of(data.split("validation"), 200),
+        first_of(data.split("validation"), 100),
         data.mean,
         data.std,
     )
@@ -70,7 +70,14 @@ def train(name: str, steps: int, folder: Path) -> list[Level]:
     exclude = ("fc.weight",) if name == "vgg16_bn" else ()  # as in DNNShifter's two recipes
     method = METHODS.make("iterative_magnitude", rewind_steps=min(REWIND, steps // 2), exclude=exclude)
     training = Training(
-        epochs=1, batch_size=BATCH, lr=0.1, weight_decay=1e-4, nesterov=False, warmup_epochs=0.2, threads=1, seed=SEED
+        epochs=1,
+        batch_size=BATCH,
+        lr=0.1,
+        weight_decay=1e-4,
+        nesterov=False,
+        warmup_epochs=0.2,
+        threads=1,
+        seed=SEED,
     )
     return list(run_levels(method, task_of(name, steps), training, LEVELS, folder / name, Silent()))
 
