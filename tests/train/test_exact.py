@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeshift.train.exact import bf16_pays, faster, has_bf16, repeatable
+from edgeshift.train.exact import bf16_pays, faster, has_bf16, repeatable, takes_channels_last
 
 
 def test_everything_is_put_back() -> None:
@@ -76,3 +76,20 @@ def test_hardware_is_asked_not_guessed() -> None:
     flags = torch.cpu.get_capabilities()
     if not any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
         assert not has_bf16()
+
+
+@pytest.mark.parametrize(
+    ("conv", "good"),
+    [
+        (nn.Conv2d(4, 8, 1, stride=2), False),
+        (nn.Conv2d(7, 8, 1, stride=(1, 2)), False),
+        (nn.Conv2d(8, 8, 1, stride=2), True),
+        (nn.Conv2d(4, 8, 1), True),
+        (nn.Conv2d(4, 8, 3, stride=2), True),
+        (nn.Linear(4, 8), True),
+    ],
+)
+def test_a_narrow_strided_1x1_convolution_is_not_trained_with_channels_last(
+    conv: nn.Module, good: bool
+) -> None:
+    assert takes_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3), conv)) == good

@@ -13,6 +13,8 @@ from torch.nn import functional
 TRIALS = 5
 # bf16 costs accuracy, so it must gain more than timing noise between two runs of the same step (up to 10 %).
 GAIN = 1.1
+# Input channels from which a strided 1x1 convolution with channels last is known to stay inside its buffers.
+NARROW = 8
 
 
 @contextmanager
@@ -34,6 +36,16 @@ def repeatable(threads: int) -> Iterator[None]:
             torch.set_num_threads(before[0])
             torch.use_deterministic_algorithms(before[1], warn_only=before[2])
             torch.utils.deterministic.fill_uninitialized_memory = before[3]  # type: ignore[attr-defined]
+
+
+def takes_channels_last(model: nn.Module) -> bool:
+    """Whether a model can be trained with channels last in memory.
+
+    torch 2.13 on x86 writes past its buffers in the backward pass of a 1x1 convolution with a stride and fewer
+    than 8 input channels in that order: the process dies sooner or later, or trains on garbage.
+    """
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    return not any(m.in_channels < NARROW and max(m.stride) > 1 and max(m.kernel_size) == 1 for m in convs)
 
 
 def has_bf16() -> bool:

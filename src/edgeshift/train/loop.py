@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from edgeshift.core.seeds import seed_for
 from edgeshift.train.accuracy import batches_of, recalibrate_, top1
 from edgeshift.train.batches import Batches
 from edgeshift.train.checkpoint import Folder, Part
-from edgeshift.train.exact import bf16_pays, has_bf16, repeatable
+from edgeshift.train.exact import bf16_pays, has_bf16, repeatable, takes_channels_last
 from edgeshift.train.masking import Masking
 from edgeshift.train.methods.shape import Method
 from edgeshift.train.options import Training
@@ -71,9 +71,15 @@ def run_levels(
         raise BadValue("levels", levels, "kept fractions that fall, each above 0 and at most 1")
     method.check(levels)
     store = Folder(folder)
-    fresh = copied(task.factory().state_dict())
+    model = task.factory()
+    fresh = copied(model.state_dict())
     finite(fresh, "weights of the factory")
     key = key_of(method, task, training, fresh)
+    if training.channels_last and not takes_channels_last(model):
+        progress.say(
+            "channels first in memory: a narrow strided 1x1 convolution is unsafe in the other order"
+        )
+        training = replace(training, channels_last=False)
     facts = store.start(key, lambda: decided(task, training))
     trainer = Trainer(method, task, training, store, fresh, facts["threads"], facts["bf16"], progress)
     first: Level | None = None
