@@ -216,6 +216,7 @@ class Edits:
         grouped: Weight value -> `(groups, n)` bool: which inputs stay in each group of a grouped convolution.
         attributes: Position of the node -> attribute -> new value, such as `{"groups": 3}`.
         rows: Parameter value -> `(rows,)` float64 factor on each row.
+        shifts: Parameter value -> `(rows,)` float64 to add to it.
     """
 
     bias: dict[int, Array] = field(default_factory=dict)
@@ -223,6 +224,7 @@ class Edits:
     grouped: dict[int, Array] = field(default_factory=dict)
     attributes: dict[int, dict[str, object]] = field(default_factory=dict)
     rows: dict[int, Array] = field(default_factory=dict)
+    shifts: dict[int, Array] = field(default_factory=dict)
 
 
 class Fate(Protocol):

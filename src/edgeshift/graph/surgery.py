@@ -129,13 +129,16 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
             index.append(None if stays.all() else np.flatnonzero(stays))
         rows[value.param] = index
         grid = edits.grouped.get(number)
-        columns, factor = edits.columns.get(number, []), edits.rows.get(number)
-        if grid is None and not columns and factor is None and all(i is None for i in index):
+        columns, factor, shift = edits.columns.get(number, []), edits.rows.get(number), edits.shifts.get(number)
+        kept_whole = all(i is None for i in index)
+        if grid is None and not columns and factor is None and shift is None and kept_whole:
             continue
         tensor = tensors[value.param].detach()
         if factor is not None:
             scale = torch.from_numpy(factor).reshape([-1] + [1] * (tensor.dim() - 1))
             tensor = (tensor.double() * scale).to(tensor.dtype)
+        if shift is not None:
+            tensor = (tensor.double() + torch.from_numpy(shift)).to(tensor.dtype)
         fresh[value.param] = _select(tensor, index, grid, columns)
     for position, delta in edits.bias.items():
         _add_bias(fresh, tensors, verdict, position, delta, rows)

@@ -10,6 +10,7 @@ import numpy as np
 from edgeshift.core.card import Card
 from edgeshift.graph.channels import Array, Node
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate
+from edgeshift.graph.readers import is_shared
 from edgeshift.graph.ties import Labels, Ties
 
 # Blocks of rows in each weight, and the one that makes the candidate: all of it zero and a zero state stays zero,
@@ -175,7 +176,7 @@ class Recurrent:
                 facts.add_read(number, np.ones((1,) * len(facts.graph.shape(number)), np.bool_))
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
-        """See `Rule.demand`: a constant input that is not zero moves gates and stays."""
+        """See `Rule.demand`: a constant input that is not zero moves gates; it goes into their bias, or stays."""
         if node.kind != "recurrent":
             return
         x = node.inputs[0]
@@ -183,11 +184,34 @@ class Recurrent:
         axis = len(facts.graph.shape(x)) - 1
         known = ~np.isnan(facts.constant(x)).any(tuple(range(axis)))
         shift = np.broadcast_to(known, (facts.graph.shape(x)[axis],)) & (facts.channel(x, axis) != 0)
+        shared = any(is_shared(i, demands.ties) for i in (node.inputs[1], node.inputs[3]) if i is not None)
+        if self._can_shift(node, facts) and not shared:
+            shift = shift & np.isnan(facts.channel(x, axis))  # another constant at every position
         if facts.needed(node.outputs[0]).any():
             demands.keep_axis(x, axis, shift)
 
+    @staticmethod
+    def _can_shift(node: Node, facts: Facts) -> bool:
+        """Whether what constant inputs add may go into the bias of the inputs."""
+        w, bias = node.inputs[1], node.inputs[3]
+        if not node.attributes.get("can_bias") or w is None or bias is None:
+            return False
+        plain = all(facts.graph.values[i].param for i in (w, bias))
+        return plain and not facts.is_tainted(w) and not facts.is_tainted(bias)
+
     def edit(self, position: int, node: Node, facts: Facts, fate: Fate, edits: Edits) -> None:
-        """See `Rule.edit`: nothing but cutting."""
+        """See `Rule.edit`: what gone constants gave to the gates goes into their bias."""
+        if node.kind != "recurrent" or not self._can_shift(node, facts):
+            return
+        x, w, bias = node.inputs[0], node.inputs[1], node.inputs[3]
+        assert x is not None and w is not None and bias is not None
+        axis = len(facts.graph.shape(x)) - 1
+        known = facts.channel(x, axis)
+        gone = ~fate.kept(x, axis) & ~np.isnan(known) & (known != 0)
+        if gone.any():
+            weight = facts.numbers(w)
+            assert weight is not None
+            edits.shifts[bias] = weight[:, gone].astype(np.float64) @ known[gone]
 
     def macs(self, node: Node, fate: Fate) -> int:
         """See `Rule.macs`."""

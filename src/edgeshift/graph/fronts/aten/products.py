@@ -122,7 +122,14 @@ def _recurrent(
             w = [*weights[k : k + per], *([None, None] if not has_bias else [])]
             first = [walk.of(s) for s in states]
             sides.append(
-                walk.emit("recurrent", [at, *w, *first], (*time, hidden), cell=cell, own_state=made_here)
+                walk.emit(
+                    "recurrent",
+                    [at, *w, *first],
+                    (*time, hidden),
+                    cell=cell,
+                    own_state=made_here,
+                    can_bias=bool(has_bias),
+                )
             )
             lasts.append(sides[-1])
         at = sides[0] if not both else walk.emit("cat", sides, (*time, 2 * hidden), axis=len(time))
