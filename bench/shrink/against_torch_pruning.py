@@ -177,7 +177,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
         found.append(
             f"{mode}: Torch-Pruning runs on {len(ran)} of {total} networks and is exact on "
             f"{sum(r['exact'] for r in ran)}; we are exact on {sum(r['ours_exact'] for r in here)}. Where "
-            f"theirs is exact, ours is larger on {len(bigger)} of {len(equal)}{': ' + ', '.join(bigger) if bigger else ''}; "
+            f"theirs is exact, ours is larger on {len(bigger)} of {len(equal)}: {', '.join(bigger) or 'none'}; "
             f"where it is not, on {len(kept)}, since a constant needs a channel there: {', '.join(kept) or 'none'}."
         )
         timed = [r for r in here if r.get("cut_ratio")]
@@ -196,7 +196,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
             if not r["exact"]
         ]
         if inexact:
-            found.append(f"{mode}: where it runs and is not exact, its relative error: {', '.join(inexact)}.")
+            found.append(f"{mode}: its relative error where it runs inexactly: {', '.join(inexact)}.")
     return found
 
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sparse VGG-16 and ResNet-50: what DNNShifter's rule, torch-simplify and we make of the same weights.
 
-    python -m bench.shrink.rivals [--folder build/bench/sparse] [--only vgg16_bn/256 ...] [--seconds 4]
+    python -m bench.shrink.rivals [--folder build/bench/sparse] [--only vgg16_bn/256 ...]
 
 Needs the levels of `bench.shrink.train_sparse` and the package of `bench.shrink.torch_simplify`. The case
 "vgg16_bn/random" is one-shot magnitude to 99.61 % on untrained weights. Every variant is timed in turns with the
-sparse model it came from; batch norm is left as each tool leaves it, and folded once more where it is left.
+sparse model it came from, in processor time; batch norm is left as each tool leaves it, and folded once more where
+it is left.
 """
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,14 +34,15 @@ from edgeshift.formats import open_onnx
 from edgeshift.formats.onnx_file import export_onnx
 from edgeshift.graph import shrink
 from edgeshift.graph.surgery import copy_module
-from edgeshift.measure.latency import Answers, Protocol, latencies
+from edgeshift.measure.latency import Answers, batch_of
 from edgeshift.train.checkpoint import Folder
 from edgeshift.train.cut import Cut
 
 CASES = ("vgg16_bn/random", "vgg16_bn/128", "vgg16_bn/256", "resnet50/128", "resnet50/256")
 SHAPE = (3, 32, 32)
 RANDOM_SPARSITY = 0.9961  # of the published one-shot comparison
-COMPARED = 256  # images whose outputs are compared
+COMPARED = 128  # images whose outputs are compared
+REPEATS = (20, 3)  # at batch 1 and 64
 COLUMNS = (
     *("case", "variant", "parameters", "smaller", "difference", "agreement", "contiguous"),
     *(
@@ -58,7 +61,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Torch:
-    """A module as something that answers, for `latencies`."""
+    """A module as something that answers, like a `Session`."""
 
     model: nn.Module
     threads: int = 1
@@ -158,6 +161,7 @@ def variants(case: str, model: nn.Module) -> dict[str, nn.Module | str]:
     """What is compared; a text where a tool fails. The sparse model comes first."""
     example = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(SEED))
     rule = shrunk_vgg if case.startswith("vgg") else shrunk_resnet
+    found: dict[str, nn.Module | str] = {}
     makers: dict[str, Callable[[], nn.Module]] = {
         "sparse": lambda: model,
         "sparse, folded": lambda: folded(model, example),
@@ -165,9 +169,8 @@ def variants(case: str, model: nn.Module) -> dict[str, nn.Module | str]:
         "dnnshifter, contiguous": lambda: contiguous(rule(model)),
         "torch-simplify": lambda: simplified(model, SHAPE),
         "ours": lambda: shrink(model, example).model,
-        "ours, folded": lambda: folded(shrink(model, example).model, example),
+        "ours, folded": lambda: folded(found["ours"], example),  # type: ignore[arg-type]  # ours never fails
     }
-    found: dict[str, nn.Module | str] = {}
     for name, make in makers.items():
         try:
             made = make()
@@ -187,7 +190,7 @@ def outputs(model: nn.Module, pixels: Tensor) -> Tensor:
         return torch.cat([model(batch) for batch in pixels.split(64)])
 
 
-def rows_of(case: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
+def rows_of(case: str, folder: Path) -> list[dict[str, Any]]:
     """All variants of one case."""
     model = sparse(case, folder)
     zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.dim() > 1)
@@ -212,24 +215,10 @@ def rows_of(case: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
         }
         data = export_onnx(made, pixels[:2].contiguous()).data
         answers.append((row, Torch(made), open_onnx(data)))
-    for batch in (1, 64):
-        protocol = Protocol(
-            min_repeats=20 if batch == 1 else 6,
-            max_seconds=seconds,
-            warmup_seconds=seconds / 8,
-            block=6 if batch == 1 else 2,
-            settle=1,
-            precision=0.02,
-        )
+    for batch, repeats in ((1, REPEATS[0]), (64, REPEATS[1])):
+        inputs = batch_of(pixels.numpy(), batch)
         for place, runtime in enumerate(("torch", "ort"), 1):
-            time_(
-                rows[0],
-                [(a[0], a[place]) for a in answers],
-                f"{runtime}_{batch}",
-                pixels.numpy(),
-                batch,
-                protocol,
-            )
+            time_(rows[0], [(a[0], a[place]) for a in answers], f"{runtime}_{batch}", inputs, repeats)
     return rows
 
 
@@ -237,18 +226,25 @@ def time_(
     first: dict[str, Any],
     answers: Sequence[tuple[dict[str, Any], Answers]],
     key: str,
-    pixels: NDArray[np.float32],
-    batch: int,
-    protocol: Protocol,
+    inputs: NDArray[np.float32],
+    repeats: int,
 ) -> None:
-    """Add milliseconds, spread and the sparse model's time over the variant's to every row, in place."""
-    found = latencies([answer for _, answer in answers], pixels, batch, protocol)
-    for (row, _), measured in zip(answers, found, strict=True):
-        row |= {
-            f"{key}_ms": measured.value,
-            f"{key}_spread": measured.spread,
-            f"{key}_repeats": measured.repeats,
-        }
+    """Add milliseconds of processor time, spread and the sparse model's time over the variant's to every row.
+
+    Processor time, as one thread runs and the machine is shared; every variant runs once per round, the first
+    round does not count.
+    """
+    times: list[list[float]] = [[] for _ in answers]
+    for turn in range(repeats + 1):
+        for (_, answer), seen in zip(answers, times, strict=True):
+            answer.run(inputs)  # refills the caches that the others used
+            start = time.process_time_ns()
+            answer.run(inputs)
+            if turn:
+                seen.append((time.process_time_ns() - start) * 1e-6)
+    for (row, _), seen in zip(answers, times, strict=True):
+        low, median, high = np.percentile(seen, (25, 50, 75))
+        row |= {f"{key}_ms": float(median), f"{key}_spread": float((high - low) / median)}
     for row, _ in answers:
         row[key] = first[f"{key}_ms"] / row[f"{key}_ms"]
 
@@ -288,17 +284,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=FOLDER)
     options.add_argument("--only", nargs="+", default=list(CASES))
-    options.add_argument("--seconds", type=float, default=4.0)
     chosen = options.parse_args()
     one_thread()
     rows: list[dict[str, Any]] = []
     for case in chosen.only:
-        rows += rows_of(case, chosen.folder, chosen.seconds)
+        rows += rows_of(case, chosen.folder)
         print(table([r for r in rows if r["case"] == case], COLUMNS), flush=True)
     print(*findings(rows), sep="\n")
     if set(chosen.only) == set(CASES):
         says = "Sparse checkpoints shrunk by DNNShifter's rule, torch-simplify 1.1.4 and edgeshift.shrink."
-        repeats = "medians, all variants of a case in turns in one process; see *_repeats"
+        repeats = f"medians of {REPEATS} processor times at batch 1 and 64, all variants of a case in turns"
         spread = "interquartile range / median, see *_spread"
         keep(Run("shrink_rivals", says, seeds=(SEED,), repeats=repeats, spread=spread), rows, findings(rows))
 
