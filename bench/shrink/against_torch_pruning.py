@@ -185,7 +185,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
             ratios = sorted(r[key] for r in timed)
             found.append(
                 f"{mode}: theirs / our seconds {says}: median {statistics.median(ratios):.2f}, least {ratios[0]:.2f}, "
-                f"most {ratios[-1]:.2f}, over {len(timed)} networks."
+                f"most {ratios[-1]:.2f}, over {len(timed)} networks; asked for is at least {ASKED[key]}."
             )
         found += [f"{mode}, {r['network']}: Torch-Pruning fails: {r['crash']}" for r in here if "crash" in r]
         inexact = [
