@@ -33,6 +33,7 @@ SEED = 0
 EXACT = 1e-9  # relative, in float64: what our own proof asks for
 MAX_SECONDS = 30.0  # no further repeat of a network begins after that; the second always does
 MODES = {"zero_unread": ("zero", "unread"), "all": ("zero", "constant", "unread")}
+ASKED = {"cut_ratio": 5, "all_ratio": 2}  # least ratios of the claim
 COLUMNS = (
     *(
         "network",
