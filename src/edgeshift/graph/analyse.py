@@ -80,7 +80,13 @@ class Verdict:
 
 
 def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
-    """The atoms of every axis of every tensor; sizes of the values in `fixed` must not change."""
+    """The atoms of every axis of every tensor; sizes of the values in `fixed` must not change.
+
+    Depends on the structure alone, so the graph keeps it for the next weights.
+    """
+    if fixed in graph.ties:
+        known: Ties = graph.ties[fixed]
+        return known
     ties = Ties(graph, fixed=fixed)
     for node in graph.nodes:
         rules()[node.kind].tie(node, ties)
@@ -88,6 +94,8 @@ def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
             ties.pin_value(node.spelled)
     for number in graph.outputs:
         ties.pin_value(number)
+    ties.settle()
+    graph.ties[fixed] = ties
     return ties
 
 

@@ -69,12 +69,14 @@ class ChannelGraph:
         nodes: All operators, each after the producers of its inputs.
         inputs: Numbers of the network's inputs.
         outputs: Numbers of the network's outputs.
+        ties: What `analyse.tie_all` found, by the values it had to fix: structure only, so equal for all weights.
     """
 
     values: list[Value] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    ties: dict[frozenset[int], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def add_value(self, value: Value) -> int:
         """Number of the new value."""

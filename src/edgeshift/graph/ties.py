@@ -54,6 +54,7 @@ class Ties:
         pinned: Atoms that may never go.
         uses: Value number -> how many inputs of nodes and outputs of the network it is.
         fixed: Values whose sizes the user's code fixes.
+        settled: Whether all is tied; see `settle`.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
     """
 
@@ -65,6 +66,7 @@ class Ties:
     pinned: list[Array] = field(default_factory=list)
     uses: dict[int, int] = field(default_factory=dict)
     fixed: frozenset[int] = frozenset()
+    settled: bool = False
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,17 +85,24 @@ class Ties:
         self.used += count
         return np.arange(self.used - count, self.used, dtype=np.int64)
 
+    def settle(self) -> None:
+        """Point every atom at its representative, once all that is tied is tied: from then on one look suffices."""
+        self.parents = self.roots(np.arange(self.used))
+        self.settled = True
+
     def roots(self, atoms: Array) -> Array:
         """The representative of each atom."""
-        found = self.parents[atoms]
-        while True:
+        found: Array = self.parents[atoms]
+        while not self.settled:
             upper = self.parents[found]
             if np.array_equal(upper, found):
-                return found
+                break
             found = upper
+        return found
 
     def union(self, a: Array, b: Array) -> None:
         """Tie `a[i]` to `b[i]` for every i."""
+        assert not self.settled
         a, b = (np.ravel(x) for x in np.broadcast_arrays(a, b))
         while True:
             ra, rb = self.roots(a), self.roots(b)
