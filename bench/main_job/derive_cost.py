@@ -40,8 +40,8 @@ from edgeshift.portfolio import Portfolio
 from edgeshift.train import METHODS, Task, Training, run_levels
 
 PUBLISHED_EPOCHS = 200
-# Images of one timed slice of a CIFAR-10 epoch: 40 steps of 128.
-SLICE = 40 * 128
+# Images of one timed slice of a CIFAR-10 epoch: 10 steps of 128.
+SLICE = 10 * 128
 
 
 def seconds_of(portfolio: Portfolio, variant: Variant) -> float:
