@@ -60,23 +60,37 @@ class _Cut:
 
     def _parameters(self) -> None:
         """Every parameter that changes."""
-        edits = self.verdict.edits
+        edits, shifts = self.verdict.edits, self._shifts()
         for number, value in enumerate(self.trace.graph.values):
             if not value.param:
                 continue
             index = [np.flatnonzero(self.verdict.kept(number, axis)) for axis in range(len(value.shape))]
             whole = all(len(i) == n for i, n in zip(index, value.shape, strict=True))
             grid, columns = edits.grouped.get(number), edits.columns.get(number, [])
-            factor = edits.rows.get(number)
-            if whole and grid is None and not columns and factor is None:
+            factor, shift = edits.rows.get(number), shifts.get(value.param)
+            if whole and grid is None and not columns and factor is None and shift is None:
                 continue
             stored = self.tensors[value.param]
             array = array_of(stored)
             if factor is not None:
                 array = array * factor.reshape([-1] + [1] * (array.ndim - 1))
+            if shift is not None:
+                array = array.astype(np.float64) + shift
             for axis, carrier, gone, factors in columns:
                 array = _move_columns(array, axis, carrier, gone, factors)
             self._store(value.param, _select(array, index, grid), stored.data_type)
+
+    def _shifts(self) -> dict[str, Array]:
+        """Parameter -> what to add to it; parts of a recurrent layer's bias put where they belong."""
+        found: dict[str, Array] = {}
+        for number, change in self.verdict.edits.shifts.items():
+            name, direction, start = self.trace.halves.get(number, ("", 0, 0))
+            if not name:
+                found[self.trace.graph.values[number].param] = change
+                continue
+            whole = found.setdefault(name, np.zeros(tuple(self.tensors[name].dims)))
+            whole[direction, start : start + len(change)] += change
+        return found
 
     def _store(self, name: str, array: Array, kind: int) -> None:
         self.tensors[name] = tensor_of(array, name, kind)

@@ -54,6 +54,7 @@ class OnnxTrace:
         graph: The network.
         number: Tensor name -> value number, for tensors the graph holds.
         owner: Position of a graph's node -> position of its operator in the file.
+        halves: Value number of a part of a recurrent layer's bias -> its name, direction and first entry.
         takes: Position of an operator -> positions of the nodes that pick for it, in order.
     """
 
@@ -62,6 +63,7 @@ class OnnxTrace:
     graph: ChannelGraph = field(default_factory=ChannelGraph)
     number: dict[str, int] = field(default_factory=dict)
     owner: list[int] = field(default_factory=list)
+    halves: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     takes: dict[int, list[int]] = field(default_factory=dict)
 
 
@@ -414,12 +416,15 @@ class _Front:
         if bias is not None and bias not in self.parameters:
             return None
         time, units = self.shape(x)[:2], self.shape(r)[2]
+        own_bias = bias is not None and len(self.uses[bias]) == 1
         outs, lasts = [], []
         for k in range(self.shape(r)[0]):
             parts = [self._side(n, k, (1, 2)) for n in (w, r)]
             for half in range(2):
                 parts.append(None if bias is None else self._half(bias, k, half, gates * units))
-            at = self.emit("recurrent", [x, *parts], (*time, units), cell=cell, own_state=True)
+            at = self.emit(
+                "recurrent", [x, *parts], (*time, units), cell=cell, own_state=True, can_bias=own_bias, parts=True
+            )
             outs.append(self.emit("reshape", [at], (time[0], 1, time[1], units)))
             lasts.append(self.emit("last_state", [at], (1, time[1], units)))
         full = (time[0], len(outs), time[1], units)
@@ -442,7 +447,9 @@ class _Front:
         """One direction's bias of the input, or of the state."""
         whole = self._side(bias, direction, (1,))
         index = tuple(range(half * size, (half + 1) * size))
-        return self.emit("take", [whole], (size,), axis=0, index=index, part=None, free=True)
+        part = self.emit("take", [whole], (size,), axis=0, index=index, part=None, free=True)
+        self.trace.halves[part] = (bias, direction, half * size)
+        return part
 
     def _is_zero(self, name: str) -> bool:
         """Whether a tensor is zero at any size: stored so, or made so."""

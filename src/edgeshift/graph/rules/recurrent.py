@@ -22,7 +22,8 @@ GATES = {"gru": (3, 2), "lstm": (4, 2), "onnx_lstm": (4, 3), "rnn": (1, 0)}
 class Recurrent:
     """One layer in one direction.
 
-    Kinds: "recurrent" (x, w_ih, w_hh, b_ih, b_hh, states; `cell`, `own_state` = the layer makes its zero state),
+    Kinds: "recurrent" (x, w_ih, w_hh, b_ih, b_hh, states; `cell`, `own_state` = the layer makes its zero state,
+    `can_bias` = constants may go into b_ih, `parts` = the weights are parts of parameters, as ONNX stacks them),
     "same_width" (layers of one module keep equally many units), "last_state" (the final state of a layer).
     """
 
@@ -196,7 +197,7 @@ class Recurrent:
         w, bias = node.inputs[1], node.inputs[3]
         if not node.attributes.get("can_bias") or w is None or bias is None:
             return False
-        plain = all(facts.graph.values[i].param for i in (w, bias))
+        plain = node.attributes.get("parts") or all(facts.graph.values[i].param for i in (w, bias))
         return plain and not facts.is_tainted(w) and not facts.is_tainted(bias)
 
     def edit(self, position: int, node: Node, facts: Facts, fate: Fate, edits: Edits) -> None:
