@@ -28,6 +28,7 @@ from bench.shrink.dnnshifter import contiguous, shrunk_resnet, shrunk_vgg
 from bench.shrink.subjects import one_thread, parameters
 from bench.shrink.torch_simplify import simplified
 from bench.shrink.train_sparse import BATCH, FOLDER, LEVELS, SEED, first_of, fresh
+from edgeshift.core.files import read_json, write_json
 from edgeshift.core.seeds import seed_for
 from edgeshift.data import DataSet, normalise, open_set
 from edgeshift.formats import open_onnx
@@ -96,6 +97,9 @@ def random_sparse(name: str) -> nn.Module:
     generator = torch.Generator().manual_seed(seed_for(SEED, "scales"))
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):  # as in the published code: the fan-in form, unlike the zoo's
+                nn.init.kaiming_normal_(module.weight, generator=generator)
         for norm in norms:
             norm.momentum = None  # the mean over all batches
             norm.weight.copy_(torch.rand(norm.weight.shape, generator=generator))
@@ -288,7 +292,10 @@ def main() -> None:
     one_thread()
     rows: list[dict[str, Any]] = []
     for case in chosen.only:
-        rows += rows_of(case, chosen.folder)
+        kept = chosen.folder / "rivals" / f"{case.replace('/', '-')}.json"
+        if not kept.is_file():  # a run that was stopped goes on with the next case
+            write_json(kept, rows_of(case, chosen.folder))
+        rows += read_json(kept)
         print(table([r for r in rows if r["case"] == case], COLUMNS), flush=True)
     print(*findings(rows), sep="\n")
     if set(chosen.only) == set(CASES):
