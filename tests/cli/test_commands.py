@@ -210,7 +210,13 @@ def test_what_cannot_be_shrunk_is_one_line(
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgeshift", *BUILD, "--out", "out", "--epochs", "2000"]
     process = subprocess.Popen(
-        command, cwd=furnish(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=furnish(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background of a script has told them to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 300
     while not (tmp_path / "out" / "work" / "levels").exists() and time.monotonic() < end:
