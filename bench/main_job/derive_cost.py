@@ -4,8 +4,9 @@
     python -m bench.main_job.derive_cost digits
     python -m bench.main_job.derive_cost cifar10 --portfolio DIR     # a finished build of cifar10_resnet20
 
-Deriving: trace and export the parent once, then shrink, prove and export every level; timed here on the masked
-weights that the portfolio keeps. Sparse training: what the logs of the levels say. Conventional: every variant's
+All times are processor time of one process, since the machine is shared. Deriving: trace and export the parent once,
+then shrink, prove and export every level, on the masked weights that the portfolio keeps. Sparse training: the epochs
+of all levels times an epoch of the dense network, since masked training costs as much. Conventional: every variant's
 own architecture trained from random weights. Judging and measuring a variant costs the same either way and is left
 out on both sides.
 
@@ -16,7 +17,6 @@ charged to us too.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -44,10 +44,9 @@ PUBLISHED_EPOCHS = 200
 SLICE = 10 * 128
 
 
-def seconds_of(portfolio: Portfolio, variant: Variant) -> float:
-    """Training time of a variant's level, from its log."""
-    lines = portfolio.read(variant, "log").decode().splitlines()
-    return sum(float(json.loads(line)["seconds"]) for line in lines)
+def epochs_of(portfolio: Portfolio, variant: Variant) -> int:
+    """Epochs that a variant's level was trained, from its log."""
+    return len(portfolio.read(variant, "log").splitlines())
 
 
 def scratch(portfolio: Portfolio, variant: Variant) -> Callable[[], nn.Module]:
@@ -67,25 +66,26 @@ def scratch(portfolio: Portfolio, variant: Variant) -> Callable[[], nn.Module]:
 
 
 def train_alone(factory: Callable[[], nn.Module], data: DataSet, training: Training, part: int = 0) -> float:
-    """Seconds to train one dense network; only the first `part` training images if given."""
+    """Processor seconds to train one dense network; only the first `part` training images if given."""
     train, judge = data.split("train"), data.split("validation")
     if part:
         train, judge = (Split(x.images[:n], x.labels[:n]) for x, n in ((train, part), (judge, 128)))
     task = Task(factory, train, judge, data.mean, data.std, ())
     with tempfile.TemporaryDirectory() as folder:
-        levels = list(run_levels(METHODS.make("one_shot"), task, training, (1.0,), Path(folder), Silent()))
-    return sum(float(row["seconds"]) for row in levels[0].curve)
+        start = time.process_time()
+        list(run_levels(METHODS.make("one_shot"), task, training, (1.0,), Path(folder), Silent()))
+        return time.process_time() - start
 
 
 def epoch_seconds(factory: Callable[[], nn.Module], data: DataSet) -> float:
-    """Seconds of an epoch, from one pass over a slice of it."""
+    """Processor seconds of an epoch, from one pass over a slice of it."""
     training = Training(epochs=1, lr=0.1, augment="crop_flip", threads=2)
     return train_alone(factory, data, training, SLICE) * len(data.split("train").labels) / SLICE
 
 
 def derive(portfolio: Portfolio) -> float:
-    """Seconds to make all variants of a finished build again from their masked parents."""
-    start = time.perf_counter()
+    """Processor seconds to make all variants of a finished build again from their masked parents."""
+    start = time.process_time()
     parent = Parent.of(
         build_model(portfolio.model), portfolio.model, int(portfolio.recipe["shrink.multiple"])
     )
@@ -93,7 +93,7 @@ def derive(portfolio: Portfolio) -> float:
         arrays, _ = read_sparse(portfolio.read(variant, "masked"))
         shrunk = parent.shrunk({name: torch.from_numpy(array) for name, array in arrays.items()})
         export_onnx(shrunk.model, parent.sample, None, parent.template)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def digits() -> tuple[list[dict[str, Any]], list[str]]:
@@ -101,8 +101,7 @@ def digits() -> tuple[list[dict[str, Any]], list[str]]:
     data = open_set("digits")
     with tempfile.TemporaryDirectory() as folder:
         portfolio = build(Job("resnet8", "digits", Path(folder) / "out", threads=1, quick=True))
-        trained = sum(seconds_of(portfolio, v) for v in portfolio)
-        epochs = len(portfolio.read(portfolio.variants[0], "log").splitlines())
+        epochs = epochs_of(portfolio, portfolio.variants[0])
         training = Training(epochs=epochs, batch_size=64, lr=0.1, bf16="off", threads=1)
         rows = []
         for variant in portfolio:
@@ -110,6 +109,7 @@ def digits() -> tuple[list[dict[str, Any]], list[str]]:
             rows.append(
                 {"variant": variant.name, "parameters": variant.parameters, "alone_s": round(alone, 2)}
             )
+        trained = sum(epochs_of(portfolio, v) for v in portfolio) * rows[0]["alone_s"] / epochs
         return rows, sums(rows, trained, derive(portfolio), f"measured, {epochs} epochs each")
 
 
@@ -127,7 +127,7 @@ def cifar10(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
                 "alone_s": round(epoch * PUBLISHED_EPOCHS, 1),
             }
         )
-    trained = sum(seconds_of(portfolio, v) for v in portfolio)
+    trained = sum(epochs_of(portfolio, v) for v in portfolio) * rows[0]["epoch_s"]
     derived = derive(portfolio)
     findings = sums(rows, trained, derived, f"modelled, {PUBLISHED_EPOCHS} epochs each")
     both = sum(r["alone_s"] for r in rows) / (rows[0]["alone_s"] + trained + derived)
