@@ -11,11 +11,11 @@ from collections import Counter
 from typing import Any
 
 import torch
+
 from bench.record import Run, keep, table
+from edgeshift.graph import shrink
 from tests.graph.oracle import share
 from tests.graph.random_networks import draw_network
-
-from edgeshift.graph import shrink
 
 COLUMNS = ("seed", "steps", "dead", "removed", "excused", "missed", "beyond")
 
