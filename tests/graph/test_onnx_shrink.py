@@ -233,7 +233,9 @@ def test_a_constant_that_a_recurrent_layer_hears_goes_into_its_bias(both: bool) 
     direction = "bidirectional" if both else "forward"
     cell = helper.make_node("GRU", ["h", "w", "r", "b"], ["y"], "cell", hidden_size=2, direction=direction)
     nodes = [node("MatMul", ["x", "u"], "a"), node("Add", ["a", "c"], "h"), cell]
-    shrunk = equal(model(nodes, {"u": first, "c": bias, "w": w, "b": b, "r": numbers(sides, 6, 2)}, (5, 2, 3)))
+    shrunk = equal(
+        model(nodes, {"u": first, "c": bias, "w": w, "b": b, "r": numbers(sides, 6, 2)}, (5, 2, 3))
+    )
     np.testing.assert_array_equal(stored(shrunk.model, "w"), w[:, :, [0, 1, 3]])
     added = np.concatenate([0.5 * w[:, :, 2], np.zeros((sides, 6))], 1)
     np.testing.assert_allclose(stored(shrunk.model, "b"), b + added, rtol=1e-6)

@@ -423,7 +423,13 @@ class _Front:
             for half in range(2):
                 parts.append(None if bias is None else self._half(bias, k, half, gates * units))
             at = self.emit(
-                "recurrent", [x, *parts], (*time, units), cell=cell, own_state=True, can_bias=own_bias, parts=True
+                "recurrent",
+                [x, *parts],
+                (*time, units),
+                cell=cell,
+                own_state=True,
+                can_bias=own_bias,
+                parts=True,
             )
             outs.append(self.emit("reshape", [at], (time[0], 1, time[1], units)))
             lasts.append(self.emit("last_state", [at], (1, time[1], units)))
