@@ -486,9 +486,10 @@ def _run_somewhere(
         except RUNTIME_ERRORS as error:
             why = why or error
     sizes = {n: a.shape for n, a in tries[0].items()}
+    assert why is not None  # one of the tries failed
     raise Untraceable(
         f"ONNX Runtime must be able to run the model, got with {sizes}: {first_line(why)}"
-    ) from why  # type: ignore[arg-type]  # set by the loop
+    ) from why
 
 
 def _feeds(settled: Settled, size: int) -> dict[str, Array]:

@@ -15,7 +15,7 @@ from edgeshift.graph.channels import Array
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
-class Erf(OpRun):  # type: ignore[misc]  # onnx has no types
+class Erf(OpRun):
     """Gauss error function; the evaluator's own rounds to float32."""
 
     op_domain = ""
@@ -24,7 +24,7 @@ class Erf(OpRun):  # type: ignore[misc]  # onnx has no types
         return (_erf(x).astype(x.dtype),)
 
 
-class HardSwish(OpRun):  # type: ignore[misc]  # onnx has no types
+class HardSwish(OpRun):
     """x times hard sigmoid of slope 1/6; the function body of the standard stores that slope as float32."""
 
     op_domain = ""
@@ -33,7 +33,7 @@ class HardSwish(OpRun):  # type: ignore[misc]  # onnx has no types
         return (np.asarray(x * np.clip(x / 6 + 0.5, 0, 1), x.dtype),)
 
 
-class Gelu(OpRun):  # type: ignore[misc]  # onnx has no types
+class Gelu(OpRun):
     """Gaussian error linear unit; the function body of the standard stores its roots as float32."""
 
     op_domain = ""
@@ -46,7 +46,7 @@ class Gelu(OpRun):  # type: ignore[misc]  # onnx has no types
         return (np.asarray(0.5 * x * (1 + inner), x.dtype),)
 
 
-class MaxPool(OpRun):  # type: ignore[misc]  # onnx has no types
+class MaxPool(OpRun):
     """Largest number in each window."""
 
     op_domain = ""
@@ -66,7 +66,7 @@ class MaxPool(OpRun):  # type: ignore[misc]  # onnx has no types
         return np.take_along_axis(flat, best, -1)[..., 0], np.take_along_axis(places, best, -1)[..., 0]
 
 
-class AveragePool(OpRun):  # type: ignore[misc]  # onnx has no types
+class AveragePool(OpRun):
     """Mean of each window, over its real entries or, on request, over the padding too."""
 
     op_domain = ""
@@ -82,7 +82,7 @@ class AveragePool(OpRun):  # type: ignore[misc]  # onnx has no types
         return (total / window.of(counted, 1 if count_include_pad else 0, 0).sum(over),)
 
 
-class ConvTranspose(OpRun):  # type: ignore[misc]  # onnx has no types
+class ConvTranspose(OpRun):
     """Each entry of the input spreads the kernel around its place."""
 
     op_domain = ""

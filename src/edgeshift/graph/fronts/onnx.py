@@ -209,7 +209,7 @@ class _Front:
             return self._map(UNARY[op] if exact or op == "Identity" else None)
         if op in BINARY:
             operands = [self._softened(i) for i in inputs] if op == "Add" else inputs
-            return self.emit("elementwise", operands, **({"fn": BINARY[op]} if exact else {}))
+            return self.emit("elementwise", operands, fn=BINARY[op] if exact else None)
         if op in VARIADIC:
             return self._fold(VARIADIC[op] if exact else None)
         if op in UNKNOWN_ELEMENTWISE:
@@ -235,8 +235,7 @@ class _Front:
         return name if np.isfinite(data).all() else self.graph.add_value(Value(self.shape(name), name))
 
     def _map(self, fn: str | None, **options: Any) -> int:
-        extra = {"fn": fn, "options": options} if fn else {}
-        return self.emit("elementwise", [self.node.input[0]], **extra)
+        return self.emit("elementwise", [self.node.input[0]], fn=fn, options=options)
 
     def _fold(self, fn: str | None) -> int:
         """An operator over any number of inputs as a chain of two at a time."""
@@ -419,7 +418,7 @@ class _Front:
         own_bias = bias is not None and len(self.uses[bias]) == 1
         outs, lasts = [], []
         for k in range(self.shape(r)[0]):
-            parts = [self._side(n, k, (1, 2)) for n in (w, r)]
+            parts: list[int | None] = [self._side(n, k, (1, 2)) for n in (w, r)]
             for half in range(2):
                 parts.append(None if bias is None else self._half(bias, k, half, gates * units))
             at = self.emit(
