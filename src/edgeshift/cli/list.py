@@ -65,7 +65,7 @@ def _model_cards() -> list[Card]:
     known = {name: families[family] for name, (family, _) in presets().items()}
     fresh = [Card(name, family.says, family.paper) for name, family in known.items()]
     trained = [
-        Card(name, f"Trained {found.architecture}, {found.top1:.1%} on the CIFAR-10 test set.", found.source)
+        Card(name, f"Trained {found.architecture}, {found.figure}.", found.source)
         for name, found in pretrained().items()
     ]
     return fresh + trained

@@ -15,7 +15,8 @@ class Architecture(Protocol):
     """A family of networks; its fields are JSON values and all have defaults.
 
     The network it builds takes `(batch, *input_shape)`, float32, and gives logits `(batch, classes)`,
-    float32. torch.export traces it. No `forward` names a number of channels, so shrunk widths keep working.
+    float32, or `(batch, classes, height, width)` where it says something of every pixel. torch.export traces
+    it. No `forward` names a number of channels, so shrunk widths keep working.
 
     Attributes:
         card: What it is.
