@@ -92,17 +92,12 @@ def sparse(case: str, folder: Path) -> nn.Module:
 
 
 def random_sparse(name: str) -> nn.Module:
-    """Untrained weights, norm scales in 0..1, statistics of 12 batches, then one global cut by magnitude."""
+    """Untrained weights, statistics of 12 batches, then one global cut by magnitude."""
     model = fresh(name)
-    generator = torch.Generator().manual_seed(seed_for(SEED, "scales"))
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Conv2d):  # as in the published code: the fan-in form, unlike the zoo's
-                nn.init.kaiming_normal_(module.weight, generator=generator)
-        for norm in norms:
-            norm.momentum = None  # the mean over all batches
-            norm.weight.copy_(torch.rand(norm.weight.shape, generator=generator))
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # the mean over all batches
         model.train()
         for batch in images("train", 12 * BATCH).split(BATCH):
             model(batch)

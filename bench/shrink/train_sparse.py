@@ -35,12 +35,27 @@ SEED = 0
 def fresh(name: str) -> nn.Module:
     """The untrained network, for ten classes of 32x32 images; equal weights at every call."""
     if name == "vgg16_bn":
-        return build(resolve(name), seed=SEED)
+        return published_(build(resolve(name), seed=SEED))
     if name != "resnet50":
         raise UnknownName("sparse network", name, ("vgg16_bn", "resnet50"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(SEED, "network", name))
         return find(name).build(classes=10)
+
+
+def published_(model: nn.Module) -> nn.Module:
+    """Start as DNNShifter's VGG does: the fan-in form of He et al., norm scales uniform in 0..1; in place.
+
+    The zoo's fan-out form gives the deep layers larger weights than the threshold much longer.
+    """
+    generator = torch.Generator().manual_seed(seed_for(SEED, "scales"))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.weight.copy_(torch.rand(module.weight.shape, generator=generator))
+    return model
 
 
 def task_of(name: str, steps: int) -> Task:

@@ -41,7 +41,9 @@ class FusedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (
+            self.qkv(x).view(batch, length, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         if self.own_scale:
             y = ((q * 0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
         else:
@@ -124,7 +126,9 @@ def test_a_transformer_layer_shrinks_and_loads_again(tmp_path: Path) -> None:
     assert shrunk.model.self_attn.num_heads == 2
     assert shrunk.model.linear1.out_features == 17
     save(shrunk.model, tmp_path / "small.safetensors", shrunk.plan)
-    again = load(tmp_path / "small.safetensors", lambda: nn.TransformerEncoderLayer(12, 3, 20, batch_first=True))
+    again = load(
+        tmp_path / "small.safetensors", lambda: nn.TransformerEncoderLayer(12, 3, 20, batch_first=True)
+    )
     with torch.no_grad():
         assert torch.equal(again(X), shrunk.model.eval()(X))
 
@@ -140,7 +144,9 @@ def test_the_stand_in_equals_torchs_attention(need_weights: bool, batch_first: b
     padding[0, 5:] = True
     mask = torch.triu(torch.ones(7, 7, dtype=torch.bool), 1)
     wanted = original(x, x, x, key_padding_mask=padding, attn_mask=mask, need_weights=need_weights)
-    got = OpenAttention(original)(x, x, x, key_padding_mask=padding, attn_mask=mask, need_weights=need_weights)
+    got = OpenAttention(original)(
+        x, x, x, key_padding_mask=padding, attn_mask=mask, need_weights=need_weights
+    )
     torch.testing.assert_close(got[0], wanted[0])
     assert (got[1] is None) == (wanted[1] is None)
     if need_weights:
@@ -153,7 +159,9 @@ def test_nothing_can_stand_in_for_a_linear_layer() -> None:
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.GRU, 3), (nn.LSTM, 4), (nn.RNN, 1)])
-def test_a_unit_whose_candidate_is_zero_goes_and_so_does_one_nobody_hears(kind: type[nn.Module], gates: int) -> None:
+def test_a_unit_whose_candidate_is_zero_goes_and_so_does_one_nobody_hears(
+    kind: type[nn.Module], gates: int
+) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -165,7 +173,12 @@ def test_a_unit_whose_candidate_is_zero_goes_and_so_does_one_nobody_hears(kind: 
 
     model = Net()
     candidate = {3: 2, 4: 2, 1: 0}[gates]
-    for tensor in (model.cell.weight_ih_l0, model.cell.weight_hh_l0, model.cell.bias_ih_l0, model.cell.bias_hh_l0):
+    for tensor in (
+        model.cell.weight_ih_l0,
+        model.cell.weight_hh_l0,
+        model.cell.bias_ih_l0,
+        model.cell.bias_hh_l0,
+    ):
         zero_(tensor, candidate * 6 + 1)  # unit 1 never leaves zero
     zero_columns_(model.out.weight, 4)  # unit 4: not read by the head ...
     zero_columns_(model.cell.weight_hh_l0, 4)  # ... nor by any unit
@@ -191,7 +204,9 @@ def test_layers_of_one_recurrent_module_keep_equally_many_units() -> None:
     assert shrink(model, X).model.cell.hidden_size == 5
     for name, tensor in model.cell.named_parameters():
         if "l0" in name:
-            zero_(tensor, 12 + 2)  # a second one in the first layer only: the second layer must not lose a live one
+            zero_(
+                tensor, 12 + 2
+            )  # a second one in the first layer only: the second layer must not lose a live one
     assert shrink(model, X).model.cell.hidden_size == 5
 
 
@@ -241,7 +256,9 @@ def test_a_literal_size_keeps_its_channels_and_is_named_with_file_and_line() -> 
     zero_(model.conv.bias, 1, 2)
     shrunk = shrink(model, torch.randn(2, 3, 6, 6))
     assert shrunk.model.conv.out_channels == 8
-    line = next(i for i, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "x.view(-1, 128)" in text)
+    line = next(
+        i for i, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "x.view(-1, 128)" in text
+    )
     assert shrunk.report.pinned == (f"{Path(__file__).name}:{line}",)
     assert f"{Path(__file__).name}:{line} spells out a size" in shrunk.report.text()
 

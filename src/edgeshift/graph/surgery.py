@@ -129,7 +129,11 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
             index.append(None if stays.all() else np.flatnonzero(stays))
         rows[value.param] = index
         grid = edits.grouped.get(number)
-        columns, factor, shift = edits.columns.get(number, []), edits.rows.get(number), edits.shifts.get(number)
+        columns, factor, shift = (
+            edits.columns.get(number, []),
+            edits.rows.get(number),
+            edits.shifts.get(number),
+        )
         kept_whole = all(i is None for i in index)
         if grid is None and not columns and factor is None and shift is None and kept_whole:
             continue

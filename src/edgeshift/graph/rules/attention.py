@@ -263,7 +263,9 @@ class Attention:
             cells = inner_cells(number, axis, demands.ties)
             if cells is not None:
                 flat = np.moveaxis(cells, axis, -1)
-                same = tuple(d for d, n in enumerate(flat.shape) if n == 1)  # such as the batch: any of it needs all
+                same = tuple(
+                    d for d, n in enumerate(flat.shape) if n == 1
+                )  # such as the batch: any of it needs all
                 here = np.asarray(pair.any(same, keepdims=True))
                 demands.keep(flat[np.broadcast_to(here, flat.shape)] if self._fits(here, flat) else flat)
 

@@ -16,9 +16,9 @@ from edgeshift.graph.ties import Labels, Ties
 class Layout:
     """Entries move, none changes.
 
-    Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "take" (`axis`, `index` = picked
-    positions, `part` = (number, count) where the axis is cut into equal parts, `free` = whoever picks may be told other
-    positions; on any: `cuts` = axes of a parameter that may be cut), "cat" (`axis`), "pad" (`before`, `after` per axis, `value`), "expand" (none).
+    Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "cat" (`axis`), "pad" (`before`,
+    `after` per axis, `value`), "expand" (none), and "take" (`axis`, `index` = picked positions, `part` = (number,
+    count) where the axis is cut into equal parts, `free` = whoever picks may be told other positions).
     """
 
     card: ClassVar[Card] = Card(
