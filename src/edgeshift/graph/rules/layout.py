@@ -18,7 +18,8 @@ class Layout:
 
     Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "cat" (`axis`), "pad" (`before`,
     `after` per axis, `value`), "expand" (none), and "take" (`axis`, `index` = picked positions, `part` = (number,
-    count) where the axis is cut into equal parts, `free` = whoever picks may be told other positions).
+    count) where the axis is cut into equal parts, `free` = whoever picks may be told other positions). Any may have
+    `cuts`: axes of a parameter that may be cut.
     """
 
     card: ClassVar[Card] = Card(
