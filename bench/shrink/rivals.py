@@ -29,7 +29,6 @@ from bench.shrink.subjects import one_thread, parameters
 from bench.shrink.torch_simplify import simplified
 from bench.shrink.train_sparse import BATCH, FOLDER, LEVELS, SEED, first_of, fresh
 from edgeshift.core.files import read_json, write_json
-from edgeshift.core.seeds import seed_for
 from edgeshift.data import DataSet, normalise, open_set
 from edgeshift.formats import open_onnx
 from edgeshift.formats.onnx_file import export_onnx
