@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/edgeshift build resnet8 --model-option widths=[32,64,128] --data digits --out build/digits --resume
 
 test: $(STAMP)
-	$(ONE_THREAD) $(BIN)/pytest
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests scripts
