@@ -15,7 +15,7 @@ from edgeshift.core.registry import class_name, read_card, shelves
 HOUSE = Path(edgeshift.__file__).parent
 OURS = {n for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.EdgeShiftError)}
 # Their constructors write the sentence; the caller gives the parts.
-COMPOSED = {"BadValue": 3, "UnknownName": 3, "NotInstalled": 2}
+COMPOSED = {"BadValue": 3, "UnknownName": 3, "NotInstalled": 2, "Refused": 1}
 # Not errors of ours: Python's own contracts ask for these classes by name.
 PYTHON = {"AttributeError", "NotImplementedError", "StopIteration", "SystemExit", "KeyboardInterrupt", "Exit"}
 FILES = sorted(HOUSE.glob("**/*.py"))

@@ -13,6 +13,7 @@ EdgeShiftError                   exit code 2 unless said otherwise
   DiskFull        (OSError)      no room left on the disk
   NotInstalled    (ImportError)  an optional dependency is missing
   NoEffect        (ValueError)   a method changed nothing
+  Refused         (ValueError)   a request the server does not answer, by a stable code
   NotExact        (ArithmeticError, exit code 1)  our own promise broke
 """
 
@@ -83,6 +84,14 @@ class NotInstalled(EdgeShiftError, ImportError):
 
 class NoEffect(EdgeShiftError, ValueError):
     """A method that was asked to change something changed nothing."""
+
+
+class Refused(EdgeShiftError, ValueError):
+    """A request the server does not answer; `code` is one of `serve.codes.REFUSALS`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"request must be one the server can answer, got {code}")
+        self.code = code
 
 
 class NotExact(EdgeShiftError, ArithmeticError):
