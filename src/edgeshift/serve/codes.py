@@ -24,6 +24,7 @@ class Refusal:
 
 
 REFUSALS: dict[str, Refusal] = {
+    "bad_http": Refusal(400, "request must be well-formed HTTP/1.1"),
     "bad_json": Refusal(400, "body must be one JSON object in UTF-8, without repeated keys, NaN or Infinity"),
     "too_deep": Refusal(400, "JSON must be nested no deeper than its tensors"),
     "bad_header_length": Refusal(
@@ -57,7 +58,9 @@ REFUSALS: dict[str, Refusal] = {
     "method_not_allowed": Refusal(405, "method must be one that the path allows"),
     "read_timeout": Refusal(408, "request must arrive within the read timeout"),
     "nothing_before": Refusal(409, "there must be an earlier generation to go back to"),
-    "bad_portfolio": Refusal(409, "the portfolio on disk must be whole and trusted; the old one still serves"),
+    "bad_portfolio": Refusal(
+        409, "the portfolio on disk must be whole and trusted; the old one still serves"
+    ),
     "body_too_large": Refusal(413, "body must be no longer than the limit of this server"),
     "path_too_long": Refusal(414, "path and query must be no longer than the limit of this server"),
     "unsupported_encoding": Refusal(415, "body must come without a content encoding"),
