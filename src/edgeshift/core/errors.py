@@ -14,6 +14,8 @@ EdgeShiftError                   exit code 2 unless said otherwise
   NotInstalled    (ImportError)  an optional dependency is missing
   NoEffect        (ValueError)   a method changed nothing
   Refused         (ValueError)   a request the server does not answer, by a stable code
+  Rejected        (RuntimeError) a request that was not admitted, by a stable code
+  VariantFailed   (RuntimeError) no variant could answer a request
   NotExact        (ArithmeticError, exit code 1)  our own promise broke
 """
 
@@ -92,6 +94,18 @@ class Refused(EdgeShiftError, ValueError):
     def __init__(self, code: str) -> None:
         super().__init__(f"request must be one the server can answer, got {code}")
         self.code = code
+
+
+class Rejected(EdgeShiftError, RuntimeError):
+    """A request that was not admitted; `code` is "deadline", "queue_full" or "closed"."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class VariantFailed(EdgeShiftError, RuntimeError):
+    """The variant raised, hung or died, and no other could answer in time."""
 
 
 class NotExact(EdgeShiftError, ArithmeticError):

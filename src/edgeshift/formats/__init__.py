@@ -7,9 +7,11 @@ What needs torch loads on first use; opening ONNX files and reading tensors need
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edgeshift.formats.session import Session, open_onnx
+from edgeshift.formats.session import Session, first_line, open_onnx
 from edgeshift.formats.sparse import read_sparse, sparse_bytes
+from edgeshift.formats.spec import TensorSpec
 from edgeshift.formats.tensors import read_shapes, read_tensors, tensor_bytes, write_tensors
+from edgeshift.formats.wire import refuse_external_data
 
 if TYPE_CHECKING:
     from edgeshift.formats.onnx_file import Exported, Template, export_onnx, make_template
@@ -28,13 +30,16 @@ __all__ = [
     "Exported",
     "Session",
     "Template",
+    "TensorSpec",
     "export_onnx",
+    "first_line",
     "load",
     "make_template",
     "open_onnx",
     "read_shapes",
     "read_sparse",
     "read_tensors",
+    "refuse_external_data",
     "save",
     "sparse_bytes",
     "tensor_bytes",

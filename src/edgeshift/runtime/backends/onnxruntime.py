@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime on the CPU, from a memory-mapped file whose weights are used where they lie."""
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from edgeshift.core.card import Card
+from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, VariantFailed
+from edgeshift.formats import TensorSpec, first_line, refuse_external_data
+from edgeshift.runtime.backends.shape import Backend, Model
+
+# ORT prints below this level on stderr; what it raises says the same.
+ONLY_FATAL = 4
+NO_MEMORY = ("bad_alloc", "Failed to allocate", "bad allocation", "Cannot allocate memory")
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class _Opened(Model):
+    """One session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_spec(i) for i in session.get_inputs())
+        self.outputs = tuple(_spec(o) for o in session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `Model.run`."""
+        try:
+            return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+        except Exception as error:  # ORT raises a dozen classes of its own, none with a common base
+            raise VariantFailed(f"model must answer, got: {first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class Onnxruntime(Backend):
+    """ONNX Runtime's CPU kernels; a waiting thread sleeps, one operator runs at a time.
+
+    Attributes:
+        optimisation: "all" also lays weights out for this CPU; "extended" gives files that are right on every
+            CPU and up to 1.8 times slower.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="onnxruntime",
+        says="ONNX Runtime's CPU kernels from a memory-mapped file built on the device.",
+        paper="ONNX Runtime developers, 2021",
+        link="https://onnxruntime.ai/docs/performance/model-optimizations/ort-format-models.html",
+        needs="nothing",
+    )
+
+    optimisation: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.optimisation not in ("all", "extended"):
+            raise BadValue("optimisation", self.optimisation, "'all' or 'extended'")
+
+    @property
+    def runtime(self) -> str:
+        """See `Backend.runtime`."""
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    @property
+    def level(self) -> str:
+        """See `Backend.level`."""
+        return self.optimisation
+
+    def build(self, onnx: bytes, target: Path) -> None:
+        """See `Backend.build`."""
+        options = self._options(1, self.optimisation)
+        options.optimized_model_filepath = str(target)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        try:
+            _session(onnx, options)
+        except BadPortfolio as error:
+            if _no_room(target, len(onnx)):
+                raise DiskFull(f"disk must have room for {target.name}, got a full disk") from error
+            raise
+
+    def open(self, source: Path | bytes, threads: int) -> Model:
+        """See `Backend.open`."""
+        if isinstance(source, bytes):
+            return _Opened(_session(source, self._options(threads, self.optimisation)))
+        options = self._options(threads, "none")
+        # The second option takes weights from the mapping instead of copying them. Never with bytes: ORT 1.31
+        # then reads freed memory and dies.
+        options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")
+        options.add_session_config_entry("session.use_ort_model_bytes_for_initializers", "1")
+        options.add_session_config_entry("session.load_model_format", "ORT")
+        return _Opened(_session(str(source), options))
+
+    def reference(self, onnx: bytes) -> Model:
+        """See `Backend.reference`."""
+        return _Opened(_session(onnx, self._options(1, "none")))
+
+    @staticmethod
+    def _options(threads: int, level: str) -> Any:
+        if threads < 1:
+            raise BadValue("threads", threads, "at least 1")
+        levels = onnxruntime.GraphOptimizationLevel
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = ONLY_FATAL
+        options.graph_optimization_level = {
+            "none": levels.ORT_DISABLE_ALL,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+            "all": levels.ORT_ENABLE_ALL,
+        }[level]
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        return options
+
+
+def _session(model: str | bytes, options: Any) -> Any:
+    if isinstance(model, bytes):
+        refuse_external_data(model)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # see _Opened.run
+        said = first_line(error)
+        if any(word in said for word in NO_MEMORY):
+            raise MemoryError(said) from error
+        raise BadPortfolio(f"file must be a model that ONNX Runtime opens, got: {said}") from error
+
+
+def _spec(port: Any) -> TensorSpec:
+    if port.type not in DTYPES:
+        raise BadPortfolio(f"type of {port.name} must be one of {', '.join(DTYPES)}, got {port.type}")
+    shape = tuple(size if isinstance(size, int) else None for size in port.shape)
+    return TensorSpec(port.name, np.dtype(DTYPES[port.type]), shape)
+
+
+def _no_room(target: Path, wanted: int) -> bool:
+    """Whether a file of that size cannot be written where ORT just failed to write one; it says only "failed"."""
+    probe = target.with_name(target.name + "~")
+    try:
+        with probe.open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(wanted, 1))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    finally:
+        probe.unlink(missing_ok=True)
+    return False

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a backend built for this device, kept in a private folder under checksums.
+
+`<key>.json` names a file `<sha256>.bin` and its size; the key covers the ONNX file's digest, the runtime's
+version, the CPU's features and the optimisation level. A file is written whole, never rewritten, and compared
+with its checksum before it is mapped: no model format notices a flipped bit by itself.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
+from edgeshift.core.files import FULL, read_json, sha256_file, sync_folder, write_json
+from edgeshift.core.recipe import canonical
+from edgeshift.runtime.backends.shape import Backend
+
+FORMAT = 1
+# CPU flags that decide which kernels a runtime picks and how it lays weights out; the rest differ between
+# machines that may share a file.
+PREFIXES = ("avx", "fma", "f16c", "amx", "sse4", "asimd", "sve", "i8mm", "bf16", "sme", "neon", "rvv")
+PART, KEPT = ".part-", ".bin"
+# A half-written file this old belongs to nobody any more: the largest build takes seconds.
+STALE_S = 600.0
+
+
+def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
+    """Instruction sets that this CPU has, sorted: what the kernel lists and what numpy asked the CPU itself.
+
+    Args:
+        root: Where `/proc` is.
+    """
+    found = {platform.machine()}
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip().lower() in ("flags", "features", "isa"):
+                found |= {flag for flag in value.split() if flag.startswith(PREFIXES)}
+    simd = np.show_config(mode="dicts") or {}
+    extensions = simd.get("SIMD Extensions", {}) if isinstance(simd, dict) else {}
+    return tuple(sorted(found | {f"numpy {name}" for name in extensions.get("found", ())}))
+
+
+class Cache:
+    """A private folder of built files."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder, or check that it is ours alone.
+
+        Raises:
+            BadValue: If it is a link, belongs to another user, is open to others, or cannot be made.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            facts = folder.lstat()
+        except OSError as error:
+            want = "a folder that can be made; choose another cache"
+            raise BadValue("cache", f"{folder}: {error.strerror}", want) from error
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            raise BadValue(
+                "cache", f"{folder}, mode {facts.st_mode & 0o777:o}", "a folder of mode 700, yours"
+            )
+        self.folder = folder
+        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._features = cpu_features()
+        for part in folder.glob(f"{PART}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - part.lstat().st_mtime > STALE_S:
+                    part.unlink()
+
+    def key(self, onnx_sha256: str, backend: Backend) -> str:
+        """Name of what the backend builds from that ONNX file here."""
+        what = [FORMAT, onnx_sha256, backend.card.name, backend.runtime, backend.level, list(self._features)]
+        return hashlib.sha256(canonical(what).encode()).hexdigest()
+
+    def find(self, key: str) -> Path | None:
+        """The built file, compared with its checksum; None if there is none.
+
+        Raises:
+            BadPortfolio: If the entry is damaged; `drop` it and build again.
+        """
+        entry = self.folder / f"{key}.json"
+        if not entry.is_file():
+            return None
+        raw = read_json(entry)
+        digest, size = (raw.get("sha256"), raw.get("size_bytes")) if isinstance(raw, dict) else (None, None)
+        if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise BadPortfolio(f"entry of the cache must name a checksum, got {digest!r}")
+        if raw.get("key") != key:
+            raise BadPortfolio(f"entry of the cache must be for {key[:16]}, got {str(raw.get('key'))[:16]!r}")
+        return self._checked(digest, size)
+
+    def _checked(self, digest: str, size: object) -> Path:
+        path = self.folder / f"{digest}{KEPT}"
+        try:
+            facts = path.lstat()
+        except FileNotFoundError as error:
+            raise BadPortfolio(f"file of the cache must be there, got none named {digest[:16]}") from error
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != size:
+            raise BadPortfolio(f"file of the cache must have {size} bytes, got {facts.st_size}")
+        known = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        if self._verified.get(digest) != known:
+            got = sha256_file(path)
+            if got != digest:
+                raise BadPortfolio(f"checksum of a cached file must be {digest[:16]}, got {got[:16]}")
+            self._verified[digest] = known
+        return path
+
+    def build(self, key: str, backend: Backend, onnx: bytes) -> Path:
+        """Build, keep and return the file for a key; an entry that is there is replaced, its file is not.
+
+        Raises:
+            BadPortfolio: If the backend refuses the model.
+            DiskFull: If there is no room; nothing half-written stays.
+        """
+        with self._part() as part:
+            backend.build(onnx, part)
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+                os.fchmod(handle, 0o400)
+            finally:
+                os.close(handle)
+            digest, size = sha256_file(part), part.stat().st_size
+            target = self.folder / f"{digest}{KEPT}"
+            os.replace(part, target)
+            sync_folder(self.folder)
+        write_json(self.folder / f"{key}.json", {"key": key, "sha256": digest, "size_bytes": size})
+        return self._checked(digest, size)
+
+    @contextmanager
+    def _part(self) -> Iterator[Path]:
+        part = self.folder / f"{PART}{os.urandom(8).hex()}"
+        try:
+            yield part
+        except OSError as error:
+            if error.errno in FULL:
+                raise DiskFull(f"disk must have room for {self.folder}, got a full disk") from error
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+
+    def drop(self, key: str) -> None:
+        """Forget an entry; a process that has its file mapped keeps it."""
+        (self.folder / f"{key}.json").unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A variant in memory that has shown that it answers right; nothing else may become active."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, VariantFailed
+from edgeshift.core.values import Variant
+from edgeshift.portfolio import Golden, Portfolio
+from edgeshift.runtime.backends.shape import Backend, Model
+from edgeshift.runtime.cache import Cache
+from edgeshift.runtime.state import Profile
+
+# A self test against the unoptimised model: as for golden pairs, see portfolio/golden.py.
+TOLERANCE = 1e-4
+# The first two runs touch every page of the mapped weights and fill the allocator's arena (RUNTIME notes: 0.70
+# ms, then 0.51); the third is steady.
+WARM_UPS = 2
+TIMED = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """One variant, opened and checked.
+
+    Attributes:
+        index: In the ladder.
+        profile: As the policy sees it.
+        generation: Of the portfolio it was opened from.
+        model: Answers.
+        source: "cache" = mapped from a file built here; "onnx" = from the portable file, because there was no
+            room for the other.
+        size_bytes: Of the opened file.
+        load_ms: Opening, self test and warm-up.
+        error: Of the self test, relative to the largest output.
+        proof: "golden" = compared with the stored answer; "reference" = with the model run unoptimised.
+        note: What went wrong and was put right while opening; empty = nothing.
+    """
+
+    index: int
+    profile: Profile
+    generation: int
+    model: Model
+    source: str
+    size_bytes: int
+    load_ms: float
+    error: float
+    proof: str
+    note: str = ""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `Model.run`."""
+        return self.model.run(inputs)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model before it has a place in a ladder; see `Ready` for the fields."""
+
+    model: Model
+    source: str
+    size_bytes: int
+    load_ms: float
+    error: float
+    proof: str
+    note: str = ""
+
+
+Opener = Callable[[Path | bytes], Model]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Opens variants of one portfolio.
+
+    Attributes:
+        portfolio: Where the files are.
+        backend: What opens them.
+        cache: Where built files are kept.
+        opener: Opens a built file or ONNX bytes, in this process or in a worker.
+    """
+
+    portfolio: Portfolio
+    backend: Backend
+    cache: Cache
+    opener: Opener
+
+    def load(self, variant: Variant) -> Loaded:
+        """The variant, opened, self-tested and warm.
+
+        Raises:
+            BadPortfolio: If a file is damaged, or the variant answers wrongly.
+            MemoryError: If there is not enough memory.
+            VariantFailed: If it cannot answer.
+        """
+        start = time.perf_counter()
+        if "onnx" not in variant.files:
+            raise BadPortfolio(f"variant {variant.name} must have an ONNX file, got {sorted(variant.files)}")
+        key = self.cache.key(variant.files["onnx"].sha256, self.backend)
+        note = ""
+        try:
+            path = self.cache.find(key)
+            if path is not None:
+                return self._tested(variant, path, "cache", "", start)
+        except (BadPortfolio, VariantFailed) as error:
+            self.cache.drop(key)
+            note = f"cached file refused: {error}"
+        onnx = self.portfolio.read(variant, "onnx")
+        try:
+            path = self.cache.build(key, self.backend, onnx)
+        except DiskFull as error:
+            return self._tested(variant, onnx, "onnx", f"{note} not cached: {error}".strip(), start)
+        return self._tested(variant, path, "cache", note, start)
+
+    def _tested(
+        self, variant: Variant, content: Path | bytes, source: str, note: str, start: float
+    ) -> Loaded:
+        model = self.opener(content)
+        error, proof = self.self_test(variant, model)
+        inputs = sample(model)
+        for _ in range(WARM_UPS):
+            model.run(inputs)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        return Loaded(model, source, size, (time.perf_counter() - start) * 1e3, error, proof, note)
+
+    def self_test(self, variant: Variant, model: Model) -> tuple[float, str]:
+        """Relative error and what it was compared with.
+
+        Raises:
+            BadPortfolio: If the error is above the tolerance.
+            VariantFailed: If the model cannot answer.
+        """
+        if "golden" in variant.files:
+            golden = Golden.from_bytes(self.portfolio.read(variant, "golden"))
+            if len(model.inputs) != 1:
+                raise BadPortfolio(f"model with a golden pair must have one input, got {len(model.inputs)}")
+            name, tolerance, proof = model.inputs[0].name, golden.tolerance, "golden"
+            right = {model.outputs[0].name: golden.outputs}
+            answer = model.run({name: golden.inputs})
+        else:
+            reference = self.backend.reference(self.portfolio.read(variant, "onnx"))
+            inputs, tolerance, proof = sample(model, batch=2), TOLERANCE, "reference"
+            right, answer = reference.run(inputs), model.run(inputs)
+        error = max(difference(answer[name], wanted) for name, wanted in right.items())
+        if not error <= tolerance:
+            raise BadPortfolio(
+                f"relative error of {variant.name} in its self test must be at most {tolerance}, got {error:.3g}"
+            )
+        return error, proof
+
+
+def difference(answer: NDArray[Any], right: NDArray[Any]) -> float:
+    """Largest |difference| over largest |right|; infinite if shapes differ or an answer is not finite."""
+    if answer.shape != right.shape:
+        return float("inf")
+    got, want = answer.astype(np.float64), right.astype(np.float64)
+    if not np.isfinite(got).all():
+        return float("inf")
+    scale = float(np.abs(want).max(initial=0.0))
+    return float(np.abs(got - want).max(initial=0.0)) / (scale or 1.0)
+
+
+def sample(model: Model, batch: int = 1) -> dict[str, NDArray[Any]]:
+    """Random inputs of a fixed seed; sizes that may be any are 1, the batch apart."""
+    source = np.random.default_rng(0)
+    made: dict[str, NDArray[Any]] = {}
+    for spec in model.inputs:
+        sizes = [1 if size is None else size for size in spec.shape]
+        if spec.shape and spec.shape[0] is None:
+            sizes[0] = batch
+        values = source.standard_normal(sizes)
+        # Whole numbers: 0 and 1 are an index in every table.
+        made[spec.name] = np.asarray(values if spec.dtype.kind == "f" else values > 0).astype(spec.dtype)
+    return made
+
+
+def timed(model: Model) -> tuple[float, float]:
+    """Median and 95th percentile of one request in ms, for a variant that nobody measured."""
+    inputs = sample(model)
+    times = []
+    for _ in range(TIMED):
+        start = time.perf_counter()
+        model.run(inputs)
+        times.append((time.perf_counter() - start) * 1e3)
+    median, late = (float(v) for v in np.percentile(times, (50, 95)))
+    return median, late
+
+
+def profile_of(variant: Variant, threads: int, model: Model | None) -> Profile | None:
+    """The variant as a policy sees it; None if it must be timed first and no model is given.
+
+    Raises:
+        BadPortfolio: If its accuracy on validation is unknown.
+    """
+    if "validation" not in variant.accuracy:
+        raise BadPortfolio(
+            f"accuracy of {variant.name} must be known on validation, got {dict(variant.accuracy)}"
+        )
+    try:
+        found = variant.measured("latency", threads=threads)
+        median, late = found.value, found.p95 or found.value
+    except BadValue:
+        if model is None:
+            return None
+        median, late = timed(model)
+    size = variant.files["onnx"].size_bytes if "onnx" in variant.files else 0
+    return Profile(
+        id=variant.id,
+        name=variant.name,
+        accuracy=variant.accuracy["validation"],
+        latency_ms=median,
+        p95_ms=max(median, late),
+        size_bytes=size,
+    ).check()
