@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the fleet: `python -m bench.fleet.measure` starts one process per member and goes on where it stopped.
+
+A virtual machine shares its cores with neighbours: here a pure Python loop takes 1.9 times as long for a tenth of
+a second, then its own time again. So every burst of calls (10 ms) stands between two runs of that loop, on every
+core in use, and counts only if both took at most 1.18 times the loop's own time. Each row is one network on one
+member: warm-up of at least 10 calls until two windows of 5 agree within 5 % or 40 ms are over, at most 150 ms; then
+bursts until 40 ms and 15 calls, or 150 ms and 5 calls, count, or 1.5 s are over. One thread is held to one core.
+Run it with a real-time priority (`chrt -f 10`) where other work shares the machine.
+
+Needs nothing but the runtimes; ncnn and MNN may lie in another environment that PYTHONPATH names.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.fleet.members import Call, Member, members, open_on, runtime_version
+from bench.fleet.spaces import draw_all
+
+ROWS = Path(__file__).parent / "build"
+WINDOW, LEAST_WARM, WARM_S, MOST_WARM_S = 5, 10, 0.04, 0.15
+BURST_S, LEAST, ENOUGH_S, FEW, MOST_S, PATIENCE_S = 0.01, 15, 0.04, 5, 0.15, 1.5
+DISTURBED = 1.18
+STREAM = (
+    "import os, numpy as np; os.sched_setaffinity(0, {0}); a = np.zeros(1 << 23); b = a.copy()\n"
+    "while True: b[:] = a"
+)
+
+
+class Canary:
+    """Tells whether a neighbour has part of a core."""
+
+    def __init__(self, cores: set[int]) -> None:
+        self._cores = cores
+        self._all = os.sched_getaffinity(0)
+        self._best = min(self._loop() for _ in range(3000))
+
+    @staticmethod
+    def _loop() -> float:
+        begin, total = time.perf_counter(), 0
+        for i in range(1000):
+            total += i * i
+        return time.perf_counter() - begin
+
+    def sings(self) -> bool:
+        """Whether every core in use is undisturbed."""
+        if len(self._cores) == 1:
+            return min(self._loop(), self._loop()) <= DISTURBED * self._best
+        found = True
+        for core in self._cores:
+            os.sched_setaffinity(0, {core})
+            found = found and min(self._loop(), self._loop()) <= DISTURBED * self._best
+        os.sched_setaffinity(0, self._all)
+        return found
+
+
+def warm_up(call: Call) -> None:
+    """Call until it is steady."""
+    clock = time.perf_counter
+    start, last, calls = clock(), 0.0, 0
+    while True:
+        window = []
+        for _ in range(WINDOW):
+            begin = clock()
+            call()
+            window.append(clock() - begin)
+        calls += WINDOW
+        middle, spent = float(np.median(window)), clock() - start
+        steady = bool(last) and abs(middle - last) <= 0.05 * last
+        if (calls >= LEAST_WARM and (steady or spent > WARM_S)) or spent > MOST_WARM_S:
+            return
+        last = middle
+
+
+def timed(call: Call, canary: Canary) -> dict[str, float]:
+    """Median, median absolute deviation, lower quartile (ms), calls that count and calls that do not."""
+    warm_up(call)
+    clock = time.perf_counter
+    start, good, bad = clock(), list[float](), list[float]()
+    quiet = canary.sings()
+    while clock() - start < PATIENCE_S:
+        burst: list[float] = []
+        while sum(burst) < BURST_S and quiet:
+            begin = clock()
+            call()
+            burst.append(clock() - begin)
+        before, quiet = quiet, canary.sings()
+        (good if before and quiet else bad).extend(burst)
+        if not quiet:
+            time.sleep(0.004)
+            quiet = canary.sings()
+        if (sum(good) >= ENOUGH_S and len(good) >= LEAST) or (sum(good) >= MOST_S and len(good) >= FEW):
+            break
+    counted = good if len(good) >= FEW else [*good, *bad]
+    while len(counted) < FEW:
+        begin = clock()
+        call()
+        counted.append(clock() - begin)
+    ms = 1000 * np.array(counted)
+    middle = float(np.median(ms))
+    return {
+        "ms": middle,
+        "mad": float(np.median(abs(ms - middle))),
+        "quartile": float(np.percentile(ms, 25)),
+        "good": len(good),
+        "bad": len(bad),
+    }
+
+
+def work(member: Member, passes: int, limit: int, seconds: float) -> None:
+    """Measure what is still missing of one member until the time is over."""
+    file = ROWS / f"{member.name}-{passes}.jsonl"
+    done = {json.loads(line)["net"] for line in file.read_text().splitlines()} if file.exists() else set()
+    end = time.monotonic() + seconds
+    if member.threads == 1:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    canary = Canary(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as name, file.open("a") as out:
+        keep = ROWS / "files"
+        keep.mkdir(exist_ok=True)
+        for design in draw_all()[:limit]:
+            if design.name in done:
+                continue
+            if time.monotonic() > end:
+                return
+            folder = keep if member.runtime == "MNN" else Path(name)
+            row = {"net": design.name, **timed(open_on(member, design, folder), canary)}
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+
+
+def main() -> None:
+    """Measure all members, or those named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", default=",".join(members()))
+    parser.add_argument("--limit", type=int, default=10_000, help="networks per member")
+    parser.add_argument("--again", type=int, default=1, help="number of the session, 1 or 2")
+    parser.add_argument("--seconds", type=float, default=400, help="stop after this long; go on next time")
+    parser.add_argument("--worker", action="store_true")
+    given = parser.parse_args()
+    ROWS.mkdir(exist_ok=True)
+    wanted = [members()[name] for name in given.members.split(",")]
+    if given.worker:
+        work(wanted[0], given.again, given.limit, given.seconds)
+        return
+    end = time.monotonic() + given.seconds
+    for member in wanted:
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        words = ["--worker", "--members", member.name, "--limit", str(given.limit)]
+        words += ["--again", str(given.again), "--seconds", str(left)]
+        busy = subprocess.Popen([sys.executable, "-c", STREAM]) if member.busy else None
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "bench.fleet.measure", *words],
+                env={**os.environ, **member.environment()},
+                check=True,
+            )
+        finally:
+            if busy:
+                busy.kill()
+        print(f"{member.name}: {runtime_version(member)}, {end - time.monotonic():.0f} s left", flush=True)
+
+
+if __name__ == "__main__":
+    main()
