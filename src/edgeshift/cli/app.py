@@ -16,6 +16,7 @@ from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
 from edgeshift.cli.list import list_
 from edgeshift.cli.report import report
+from edgeshift.cli.serve import serve
 from edgeshift.cli.shrink import shrink
 from edgeshift.cli.verify import verify
 from edgeshift.core.errors import EdgeShiftError
@@ -44,6 +45,7 @@ app.command("shrink")(shrink)
 app.command("bench")(bench)
 app.command("report")(report)
 app.command("verify")(verify)
+app.command("serve")(serve)
 app.command("list")(list_)
 
 

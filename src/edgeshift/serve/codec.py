@@ -255,7 +255,8 @@ def from_json(data: object, shape: tuple[int, ...], port: Port) -> Tensor:
 def numbers(values: list[Any], port: Port) -> Tensor:
     """A flat array of JSON numbers (or true and false), none of them changed beyond rounding."""
     kinds = set(map(type, values))
-    allowed = {"b": {bool}, "f": {int, float}}.get(port.dtype.kind, {int})
+    kind_of: dict[str, set[type]] = {"b": {bool}, "f": {int, float}}
+    allowed = kind_of.get(port.dtype.kind, {int})
     if not kinds <= allowed:
         raise Refused("bad_request")
     try:

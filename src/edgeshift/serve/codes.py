@@ -57,6 +57,7 @@ REFUSALS: dict[str, Refusal] = {
     "unknown_version": Refusal(404, "version must be a variant of the model"),
     "method_not_allowed": Refusal(405, "method must be one that the path allows"),
     "read_timeout": Refusal(408, "request must arrive within the read timeout"),
+    "unavailable": Refusal(409, "the variant must be one that opens and is not in quarantine"),
     "nothing_before": Refusal(409, "there must be an earlier generation to go back to"),
     "bad_portfolio": Refusal(
         409, "the portfolio on disk must be whole and trusted; the old one still serves"
