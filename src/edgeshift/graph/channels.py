@@ -69,6 +69,7 @@ class ChannelGraph:
         nodes: All operators, each after the producers of its inputs.
         inputs: Numbers of the network's inputs.
         outputs: Numbers of the network's outputs.
+        tracer: How it was traced.
         ties: What `analyse.tie_all` found, by the values it had to fix: structure only, so equal for all weights.
     """
 
@@ -76,7 +77,13 @@ class ChannelGraph:
     nodes: list[Node] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    tracer: str = "one recorded run"
     ties: dict[frozenset[int], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def rank(self) -> int:
+        """The most axes that a value has."""
+        return max((len(v.shape) for v in self.values), default=0)
 
     def add_value(self, value: Value) -> int:
         """Number of the new value."""
@@ -174,6 +181,9 @@ def along(array: Array, axis: int, size: int) -> Array:
     Returns:
         `(size,)`, float64.
     """
+    if array.size == array.shape[axis]:
+        flat = array.reshape(-1)
+        return flat if flat.dtype == np.float64 and len(flat) == size else np.broadcast_to(flat, (size,)).astype(np.float64)
     others = tuple(d for d in range(array.ndim) if d != axis)
     low, high = array.min(others), array.max(others)
     vector = np.where(low == high, low, np.nan)
@@ -182,12 +192,16 @@ def along(array: Array, axis: int, size: int) -> Array:
 
 def any_along(array: Array, axis: int, size: int) -> Array:
     """`(size,)`, bool: whether anything is true at each position of one axis."""
+    if array.size == size == array.shape[axis]:
+        return array.reshape(-1)
     others = tuple(d for d in range(array.ndim) if d != axis)
     return np.broadcast_to(array.any(others), (size,))
 
 
 def fit_reads(array: Array, shape: tuple[int, ...]) -> Array:
     """Reduce a bool array with "any" to a shape it was broadcast to (leading axes dropped, size-1 axes folded)."""
+    if array.ndim == len(shape) and array.size == 1:
+        return array
     extra = array.ndim - len(shape)
     if extra > 0:
         array = np.asarray(array.any(tuple(range(extra))))

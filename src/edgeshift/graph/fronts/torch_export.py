@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a PyTorch model to the channel graph, through torch.export."""
+"""From a PyTorch model to the channel graph: one recorded run of its forward, or torch.export."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from torch import nn
 from edgeshift.core.errors import Untraceable
 from edgeshift.graph.channels import ChannelGraph
 from edgeshift.graph.fronts.aten import dense, entries, moves, products, space
+from edgeshift.graph.fronts.record import record
 from edgeshift.graph.fronts.walker import Handler, Walker
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
@@ -50,22 +51,38 @@ def user_line(error: BaseException) -> str:
 
 
 def trace(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:
-    """The channel graph of a model in evaluation mode.
+    """The channel graph of a model in evaluation mode, from one recorded run or, where that is not enough, exported.
 
     Args:
         model: Any model torch.export can trace. Not changed.
         example: Its positional arguments.
 
+    Returns:
+        The graph; its `tracer` says why torch.export was asked, if it was.
+
     Raises:
         Untraceable: If it cannot; the text names the module and the line.
     """
+    try:
+        with evaluating(model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            recording = record(model, example)
+    except Exception as error:  # whatever the user's code or an operator raises: torch.export has its own say
+        graph = export(model, example)
+        graph.tracer = f"torch.export, since a recorded run met {error}"
+        return graph
+    return Walker(model, handlers()).recorded(recording)
+
+
+def export(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:
+    """See `trace`; by torch.export, which takes a second or more and is what a recording is checked against."""
     try:
         with evaluating(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, example, strict=False)
     except Exception as error:  # torch.export raises whatever the user's code or its own tracer meets
         raise Untraceable(_where(model, error)) from error
-    return Walker(model, program, handlers()).graph
+    return Walker(model, handlers()).exported(program)
 
 
 def _where(model: nn.Module, error: BaseException) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Walks an exported program once and builds the channel graph; handlers of single operators lie in `aten`."""
+"""Walks a traced program once and builds the channel graph; handlers of single operators lie in `aten`."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -13,7 +13,12 @@ from torch import nn
 
 from edgeshift.core.errors import BadWeights
 from edgeshift.graph.channels import ChannelGraph, Node, Value
+from edgeshift.graph.fronts.record import Look, Recording, Step
 
+# A call and a tensor, in torch.export's form and in that of a recording.
+CALLS = (torch.fx.Node, Step)
+TENSORS = (torch.Tensor, Look)
+Call = torch.fx.Node | Step
 # A literal tensor larger than this is left unknown rather than computed.
 LITERAL_LIMIT = 1 << 22
 
@@ -103,8 +108,10 @@ UNKNOWN_ELEMENTWISE = {
 }
 
 
-def user_place(node: torch.fx.Node) -> str:
+def user_place(node: Call) -> str:
     """The innermost "file.py:12" of user code in a node's stack trace."""
+    if isinstance(node, Step):
+        return node.line
     lines = [
         x.strip() for x in str(node.meta.get("stack_trace", "")).splitlines() if x.strip().startswith("File ")
     ]
@@ -116,8 +123,10 @@ def user_place(node: torch.fx.Node) -> str:
     return ""
 
 
-def module_of(node: torch.fx.Node) -> str:
+def module_of(node: Call) -> str:
     """Dotted name of the module that ran a node, empty at the top."""
+    if isinstance(node, Step):
+        return node.module
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
 
@@ -131,17 +140,15 @@ Handler = Callable[..., Number | None]
 
 
 class Walker:
-    """Walks the exported graph once; one method per family of ATen operators."""
+    """Walks a traced program once; one method per family of ATen operators."""
 
-    def __init__(
-        self, model: nn.Module, program: torch.export.ExportedProgram, handlers: Mapping[str, Handler]
-    ) -> None:
+    def __init__(self, model: nn.Module, handlers: Mapping[str, Handler]) -> None:
         self.model = model
         self.handlers = handlers
         self.graph = ChannelGraph()
         self.number: dict[str, Number] = {}
         self.pieces: dict[str, list[Callable[[], Number]]] = {}
-        self.node: torch.fx.Node
+        self.node: Call
         self.tensors = {
             **dict(model.named_parameters(remove_duplicate=False)),
             **dict(model.named_buffers(remove_duplicate=False)),
@@ -150,44 +157,70 @@ class Walker:
             id(t): n for n, t in reversed(self.tensors.items())
         }  # a shared tensor has several names
         self.params: dict[str, Number] = {}
+
+    def exported(self, program: torch.export.ExportedProgram) -> ChannelGraph:
+        """The graph of what torch.export gave."""
+        signature = program.graph_signature
         for node in program.graph.nodes:
             self.node = node
             if node.op == "placeholder":
-                self.placeholder(node, program)
+                name = signature.inputs_to_parameters.get(node.name) or signature.inputs_to_buffers.get(
+                    node.name
+                )
+                literal = signature.inputs_to_lifted_tensor_constants.get(node.name)
+                if name is None and literal is None:
+                    self.input(node)
+                else:
+                    known = name is not None and name in self.tensors
+                    tensor = self.tensors[name or ""] if known else program.constants[literal or name or ""]
+                    self.given(node, tensor, name, literal or "")
             elif node.op == "call_function":
                 self.call(node)
             elif node.op == "output":
                 flat = [a for a in node.args[0] if isinstance(a, torch.fx.Node)]
                 self.graph.outputs = [self.of(a) for a in flat]
+        return self.graph
 
-    def placeholder(self, node: torch.fx.Node, program: torch.export.ExportedProgram) -> None:
-        signature = program.graph_signature
-        name = signature.inputs_to_parameters.get(node.name) or signature.inputs_to_buffers.get(node.name)
-        literal = signature.inputs_to_lifted_tensor_constants.get(node.name)
-        if name is not None or literal is not None:
-            tensor = self.tensors[name] if name in self.tensors else program.constants[literal or name]
-            name = self.first.get(id(tensor), name)
-            if name in self.params:
-                self.number[node.name] = self.params[name]
-                return
-            data = as_numpy(tensor)
-            trained = isinstance(tensor, nn.Parameter)
-            value = Value(data.shape, name or literal or "", name or "", trained, data)
-            self.number[node.name] = Number(self.graph.add_value(value))
-            if name is not None:
-                self.params[name] = self.number[node.name]
+    def recorded(self, recording: Recording) -> ChannelGraph:
+        """The graph of one recorded run."""
+        for step in recording.steps:
+            self.node = step
+            if step.op != "placeholder":
+                self.call(step)
+            elif step.tensor is None:
+                self.input(step)
+            else:
+                name = step.name if step.name in self.tensors else None
+                self.given(step, step.tensor, name, step.name)
+        self.graph.outputs = [self.of(s) for s in recording.outputs]
+        return self.graph
+
+    def given(self, node: Call, tensor: torch.Tensor, name: str | None, literal: str) -> None:
+        """A parameter, a buffer, or a literal tensor of the user's code, which has no name of its own."""
+        name = self.first.get(id(tensor), name)
+        if name in self.params:
+            self.number[node.name] = self.params[name]
             return
+        data = as_numpy(tensor)
+        trained = isinstance(tensor, nn.Parameter)
+        value = Value(data.shape, name or literal, name or "", trained, data)
+        self.number[node.name] = Number(self.graph.add_value(value))
+        if name is not None:
+            self.params[name] = self.number[node.name]
+
+    def input(self, node: Call) -> None:
+        """An input of the network."""
         given = node.meta.get("val")
-        shape = tuple(int(s) for s in given.shape) if isinstance(given, torch.Tensor) else ()
+        shape = tuple(map(int, given.shape)) if isinstance(given, TENSORS) else ()
         self.number[node.name] = Number(self.graph.add_value(Value(shape, node.name)))
-        if isinstance(given, torch.Tensor):
+        if isinstance(given, TENSORS):
             self.graph.inputs.append(self.number[node.name])
 
     def of(self, argument: Any) -> Number:
         """Value number of an argument; a plain number becomes a literal."""
         if isinstance(argument, Number):
             return argument
-        if isinstance(argument, torch.fx.Node):
+        if isinstance(argument, CALLS):
             return self.number[argument.name]
         return Number(self.graph.add_value(Value((), "literal", data=np.asarray(float(argument)))))
 
@@ -226,9 +259,9 @@ class Walker:
         """Dotted name of the module that runs the node in hand."""
         return module_of(self.node)
 
-    def call(self, node: torch.fx.Node) -> None:
+    def call(self, node: Call) -> None:
         if node.target is operator.getitem:
-            source, index = cast(tuple[torch.fx.Node, int], node.args)
+            source, index = cast(tuple[Call, int], node.args)
             if not node.users:  # such as the final state that most recurrent networks throw away
                 return
             if source.name in self.pieces:
@@ -254,19 +287,17 @@ class Walker:
             )
             return
         elif op in UNKNOWN_ELEMENTWISE or op in BINARY:
-            inputs = [a for a in node.args if isinstance(a, torch.fx.Node)]
+            inputs = [a for a in node.args if isinstance(a, CALLS)]
             if inputs:
                 self.number[node.name] = self.emit("elementwise", list(inputs))
                 return
-        elif not any(isinstance(a, torch.fx.Node) for a in node.all_input_nodes) and isinstance(
-            value, torch.Tensor
-        ):
+        elif not node.all_input_nodes and isinstance(value, TENSORS):
             self.number[node.name] = self.literal(node)
             return
         if node.name not in self.pieces:
             self.opaque(node)
 
-    def literal(self, node: torch.fx.Node) -> Number:
+    def literal(self, node: Call) -> Number:
         """A tensor made of nothing but numbers, such as `torch.zeros(3)`."""
         shape = tuple(int(s) for s in node.meta["val"].shape)
         data = None
@@ -274,19 +305,19 @@ class Walker:
             data = as_numpy(node.target(*node.args, **node.kwargs))  # type: ignore[operator]  # an OpOverload
         return Number(self.graph.add_value(Value(shape, node.name, data=data)))
 
-    def opaque(self, node: torch.fx.Node) -> None:
+    def opaque(self, node: Call) -> None:
         """An operator without a rule: inputs and outputs keep their channels."""
         inputs = [self.number[a.name] for a in node.all_input_nodes if a.name in self.number]
         values = node.meta.get("val")
-        many = values if isinstance(values, tuple | list) else [values]
+        several = isinstance(values, tuple | list) and not isinstance(values, Look)
         outs = []
-        for value in many:
-            shape = tuple(int(s) for s in value.shape) if isinstance(value, torch.Tensor) else ()
+        for value in cast(list[Any], values if several else [values]):
+            shape = tuple(int(s) for s in value.shape) if isinstance(value, TENSORS) else ()
             outs.append(Number(self.graph.add_value(Value(shape, node.name))))
         self.graph.nodes.append(
             Node("opaque", tuple(inputs), tuple(outs), {}, str(node.target), self.module, user_place(node))
         )
-        if isinstance(values, tuple | list):
+        if several:
             self.pieces[node.name] = [partial(Number, number) for number in outs]
         else:
             self.number[node.name] = outs[0]

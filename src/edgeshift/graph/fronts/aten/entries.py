@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from edgeshift.graph.fronts.walker import Number, Walker
+from edgeshift.graph.fronts.walker import CALLS, Number, Walker
 
 
 def op_dropout(walk: Walker, x: Any, p: Any, train: Any) -> Number | None:
@@ -65,7 +65,7 @@ def op_softplus(walk: Walker, x: Any, beta: Any = 1.0, threshold: Any = 20.0) ->
 
 
 def op_clamp(walk: Walker, x: Any, min: Any = None, max: Any = None) -> Number | None:
-    if isinstance(min, torch.fx.Node) or isinstance(max, torch.fx.Node):
+    if isinstance(min, CALLS) or isinstance(max, CALLS):
         return None
     return walk.emit("elementwise", [x], fn="clip", options={"low": min, "high": max})
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeshift.graph.fronts.walker import Number, Walker
+from edgeshift.graph.fronts.walker import CALLS, Number, Walker
 
 
 def op_matmul(walk: Walker, a: Any, b: Any) -> Number | None:
@@ -113,7 +113,7 @@ def _recurrent(
     at = walk.of(x)
     inner = walk.module
     own = bool(inner) and isinstance(walk.model.get_submodule(inner), nn.RNNBase)
-    made_here = own and all(isinstance(s, torch.fx.Node) and "zeros" in str(s.target) for s in states)
+    made_here = own and all(isinstance(s, CALLS) and "zeros" in str(s.target) for s in states)
     lasts: list[Number] = []
     for layer in range(layers):
         sides = []

@@ -4,9 +4,7 @@
 import operator
 from typing import Any
 
-import torch
-
-from edgeshift.graph.fronts.walker import Number, Walker, many
+from edgeshift.graph.fronts.walker import CALLS, Number, Walker, many
 
 
 def _pool(walk: Walker, x: Any, rank: int, keeps: str = "any") -> Number:
@@ -117,7 +115,7 @@ def _only_first(walk: Walker) -> bool:
 
 
 def _extreme(walk: Walker, name: Any, x: Any, dim: Any, keepdim: Any) -> Number | None:
-    if isinstance(dim, torch.fx.Node):
+    if isinstance(dim, CALLS):
         return walk.emit("elementwise", [x, dim], fn=name)
     if dim is None:
         return _reduce(walk, name, x, None, False)
