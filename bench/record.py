@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeshift.core.files import write_bytes, write_json
-from edgeshift.measure.device import describe_device, facts
+from edgeshift.devices.machine import describe_device, facts
 
 RECORDS = Path(__file__).parent / "records"
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "torch-pruning", "edgeshift")

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgeshift.core.errors import BadValue
 from edgeshift.core.values import Measurement
+from edgeshift.devices.machine import describe_device
 from edgeshift.formats import open_onnx
-from edgeshift.measure.device import describe_device
 from edgeshift.measure.latency import Protocol, latency
 from edgeshift.measure.memory import peak_memories
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadValue
 from edgeshift.core.values import Measurement
-from edgeshift.measure.device import describe_device
+from edgeshift.devices.machine import describe_device
 
 NANO = 1e-6  # ns -> ms
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeshift.core.errors import BadPortfolio, BadValue
 from edgeshift.core.values import Measurement
-from edgeshift.measure.device import describe_device
+from edgeshift.devices.machine import describe_device
 
 # The arena grows with the first calls and then stays.
 CALLS = 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeshift.measure.device import describe_device, usable_cores
+from edgeshift.devices.machine import describe_device, usable_cores
 
 X86 = (
     "processor : 0\nmodel name\t: AMD EPYC 9B14\nflags\t\t: fpu sse2 avx avx2 avx512f\n\nmodel name : other\n"
