@@ -18,7 +18,7 @@ import torch
 
 from edgeshift.core.seeds import seed_for
 from edgeshift.core.values import ModelRef, Proof
-from edgeshift.formats import export_onnx, open_onnx, weight_bytes
+from edgeshift.formats import Template, export_onnx, make_template, open_onnx, weight_bytes
 from edgeshift.measure import Protocol, latencies
 from edgeshift.measure.latency import QUICK
 from edgeshift.models import build, example
@@ -51,12 +51,12 @@ def settled(network: str, share: float) -> torch.nn.Module:
     return model.eval()
 
 
-def files(model: torch.nn.Module, sample: torch.Tensor) -> dict[str, bytes]:
+def files(model: torch.nn.Module, sample: torch.Tensor, template: Template) -> dict[str, bytes]:
     """ONNX, weights and golden pair of a model."""
     with torch.inference_mode():
         answer = deepcopy(model).double()(sample.double())
     return {
-        "onnx": export_onnx(model, sample).data,
+        "onnx": export_onnx(model, sample, template=template).data,
         "weights": weight_bytes(model),
         "golden": Golden(sample.numpy(), answer.numpy()).to_bytes(),
     }
@@ -72,11 +72,14 @@ def portfolio(folder: Path, network: str = "resnet20", *, quick: bool = False) -
     """
     whole = reference(network, 1.0)
     found = Portfolio.create(folder, whole, {"name": "random"}, {"network": network, "quick": quick})
+    sample = example(whole, batch=4)
+    template: Template | None = None
     for share, accuracy in ACCURACY.items():
         name = f"width-{round(share * 100):03d}"
         if name in [v.name for v in found]:
             continue
         model = settled(network, share)
+        template = template or make_template(model, sample)
         size = sum(p.numel() for p in model.parameters())
         draft = Draft(
             name=name,
@@ -89,7 +92,7 @@ def portfolio(folder: Path, network: str = "resnet20", *, quick: bool = False) -
             measurements=(),
             proof=Proof(0.0, 0.0, 1, ("random",), 1e-9),
         )
-        found = found.add(draft, files(model, example(reference(network, share), batch=4)))
+        found = found.add(draft, files(model, sample, template))
     return timed(found, quick=quick)
 
 

@@ -11,6 +11,9 @@ from edgeshift.cli.screen import Screen
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="Portfolio to check.")],
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Key that must have signed it; see edgeshift sign.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, nothing else.")] = False,
 ) -> None:
     """Check checksums, shapes and answers of every file, and prove exactness again.
@@ -21,13 +24,14 @@ def verify(
 
       edgeshift verify build/digits
       edgeshift verify build/digits --json
+      edgeshift verify build/digits --public-key release.key.pub
     """
     from edgeshift.cli.result import print_json
     from edgeshift.core.values import to_json
     from edgeshift.derive import verify as run
     from edgeshift.portfolio import Portfolio
 
-    checked = run(Portfolio.open(folder), Screen(quiet=json))
+    checked = run(Portfolio.open(folder, public_key), Screen(quiet=json))
     if json:
         print_json(to_json(checked))
         return

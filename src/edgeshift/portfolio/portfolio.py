@@ -10,11 +10,11 @@ from typing import Any
 from edgeshift.core.errors import BadPortfolio, FolderTaken, UnknownName
 from edgeshift.core.recipe import canonical
 from edgeshift.core.values import FileRef, Measurement, ModelRef, Proof, Variant
+from edgeshift.portfolio import generations, keys, store
 from edgeshift.portfolio import manifest as manifests
-from edgeshift.portfolio import store
 from edgeshift.portfolio.diff import Difference, diff
 from edgeshift.portfolio.front import DEFAULT_OBJECTIVES, front
-from edgeshift.portfolio.manifest import Manifest
+from edgeshift.portfolio.manifest import Edition, Manifest
 from edgeshift.portfolio.verify import Verification, verify
 
 # A log tells when and how long; it does not change what a variant computes.
@@ -61,10 +61,14 @@ class Portfolio:
     Attributes:
         path: The folder.
         manifest: What `portfolio.json` says.
+        generation: The number it was published under; 0 = a draft that was changed since.
+        previous: The generation that it came after; 0 = none.
     """
 
     path: Path
     manifest: Manifest
+    generation: int = 0
+    previous: int = 0
 
     @staticmethod
     def create(
@@ -101,17 +105,29 @@ class Portfolio:
         )
         if foreign:
             raise FolderTaken(f"{path} must be empty or hold a portfolio, got {foreign[0]!r} in it")
-        manifests.write(path, asked)
+        manifests.write(path, Edition(asked))
         return Portfolio(path, asked)
 
     @staticmethod
-    def open(path: str | Path) -> "Portfolio":
+    def open(path: str | Path, public_key: Path | bytes | None = None) -> "Portfolio":
         """The portfolio in a folder. Reads the manifest; `verify` reads the files too.
 
+        Args:
+            path: The folder.
+            public_key: Ed25519 key as PEM, or its file, that must have signed it; None = no signature is asked for.
+
         Raises:
-            BadPortfolio: If there is none, or it must not be trusted.
+            BadPortfolio: If there is none, it must not be trusted, or the key did not sign it.
+            BadValue: If the key is none.
         """
-        return Portfolio(Path(path), manifests.read(Path(path)))
+        folder = Path(path)
+        edition = generations.current(folder, None if public_key is None else keys.public(public_key))
+        return Portfolio(folder, edition.manifest, edition.generation, edition.previous)
+
+    @property
+    def edition(self) -> Edition:
+        """The manifest with its place among the published ones."""
+        return Edition(self.manifest, self.generation, self.previous)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -186,16 +202,74 @@ class Portfolio:
 
     def _replaced(self, variant: Variant) -> "Portfolio":
         """This portfolio with a variant in place of the one with its id, or at the end."""
-        before = manifests.digest(self.manifest.body())
-        if manifests.digest(manifests.read(self.path).body()) != before:
-            raise FolderTaken(
-                f"{self.path} must be written by one process, got changed since it was read; open it again"
-            )
+        self._unchanged()
         known = {v.id: v for v in self.variants}
         known[variant.id] = variant
         after = replace(self.manifest, variants=tuple(known.values()))
-        manifests.write(self.path, after)
-        return replace(self, manifest=after)
+        draft = Edition(after, 0, self.generation or self.previous)
+        manifests.write(self.path, draft)
+        return replace(self, manifest=after, generation=0, previous=draft.previous)
+
+    def _unchanged(self) -> None:
+        if manifests.read(self.path) != self.edition:
+            raise FolderTaken(
+                f"{self.path} must be written by one process, got changed since it was read; open it again"
+            )
+
+    def publish(self) -> "Portfolio":
+        """This portfolio under the next number, kept until `sweep` drops it; itself if nothing changed since.
+
+        The manifest is copied to `generations/`, with a list of the checksums of all its files beside it that can
+        be signed. Neither is ever written again.
+
+        Raises:
+            BadPortfolio: If a file is missing or was changed.
+            FolderTaken: If another process changed the portfolio since it was read.
+            DiskFull: If there is no room; the portfolio stays as it was.
+        """
+        self._unchanged()
+        if self.generation:
+            return self
+        edition = generations.publish(self.path, self.edition)
+        return replace(self, generation=edition.generation)
+
+    def sign(self, private_key: Path) -> "Portfolio":
+        """This portfolio, published and signed.
+
+        Args:
+            private_key: File with an Ed25519 key as PEM, such as `edgeshift.portfolio.keys.new` writes.
+
+        Raises:
+            BadValue: If the file holds no such key.
+            BadPortfolio: If a file is missing or was changed.
+            DiskFull: If there is no room.
+        """
+        key = keys.private(private_key)
+        published = self.publish()
+        generations.sign(self.path, published.edition, key)
+        return published
+
+    def rolled_back(self, to: int | None = None, public_key: Path | bytes | None = None) -> "Portfolio":
+        """The portfolio of an earlier generation, current from now on; a draft that was not published is lost.
+
+        Args:
+            to: Number of a kept generation; None = the one before this.
+            public_key: See `open`.
+
+        Raises:
+            UnknownName: If there is no such generation.
+            BadPortfolio: If it must not be trusted, or the key did not sign it; this one stays current.
+            DiskFull: If there is no room; this one stays current.
+        """
+        key = None if public_key is None else keys.public(public_key)
+        edition = generations.roll_back(self.path, self.previous if to is None else to, key)
+        return replace(
+            self, manifest=edition.manifest, generation=edition.generation, previous=edition.previous
+        )
+
+    def generations(self) -> tuple[int, ...]:
+        """Numbers of the generations that are kept, the oldest first."""
+        return generations.numbers(self.path)
 
     def path_of(self, variant: Variant, role: str) -> Path:
         """Where a variant's file lies. Not its content: see `read` and `verify`.
@@ -228,11 +302,22 @@ class Portfolio:
         """What must be added, removed and changed to get from this to the other."""
         return diff(self.variants, other.variants)
 
-    def sweep(self) -> int:
-        """Remove what a crash left or no variant names; returns the bytes gained. One writer only."""
-        used = {file.sha256 for variant in self.variants for file in variant.files.values()}
+    def sweep(self, keep: int | None = None) -> int:
+        """Remove what a crash left or no kept generation names; returns the bytes gained. One writer only.
+
+        Args:
+            keep: Generations to keep, 1 or more: the current one and those before it. None = all.
+
+        Raises:
+            BadPortfolio: If a kept generation cannot be read; nothing is removed then.
+        """
+        dropped = [] if keep is None else generations.beyond(self.path, self.edition, keep)
+        gone = {number for number, _ in dropped}
+        used = generations.blobs(self.path, gone)
+        used |= {file.sha256 for variant in self.variants for file in variant.files.values()}
         gained = 0
-        for path in store.leftovers(self.path, used):
+        # The generations first: killed in between, it leaves blobs that no manifest names, never the reverse.
+        for path in [*(path for _, path in dropped), *store.leftovers(self.path, used)]:
             gained += path.stat().st_size
             path.unlink()
         return gained
@@ -243,6 +328,6 @@ class Portfolio:
         Raises:
             BadPortfolio: With the first finding and the number of the others.
         """
-        if manifests.digest(manifests.read(self.path).body()) != manifests.digest(self.manifest.body()):
+        if generations.current(self.path, None) != self.edition:
             raise BadPortfolio(f"{self.path} must be as it was read, got another manifest; open it again")
         return verify(self.path, self.variants)

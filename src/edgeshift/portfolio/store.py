@@ -3,11 +3,12 @@
 
 import hashlib
 import os
+import secrets
 import stat
 from pathlib import Path
 
-from edgeshift.core.errors import BadPortfolio, BadValue
-from edgeshift.core.files import sha256_file, whole_file
+from edgeshift.core.errors import BadPortfolio, BadValue, FolderTaken
+from edgeshift.core.files import sha256_file, sync_folder, whole_file, write_bytes
 from edgeshift.core.values import FileRef
 
 BLOBS = "blobs"
@@ -59,6 +60,26 @@ def put(folder: Path, content: bytes | Path) -> FileRef:
             size = len(content)
         os.fchmod(file.fileno(), 0o444)
     return FileRef(f"{BLOBS}/{digest}", digest, size)
+
+
+def put_new(path: Path, data: bytes) -> None:
+    """Write a file that will never be written again.
+
+    Raises:
+        FolderTaken: If there is one of that name.
+        DiskFull: If there is no room; nothing half-written stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f"{PART}{secrets.token_hex(8)}"
+    try:
+        write_bytes(part, data)
+        part.chmod(0o444)
+        os.link(part, path)  # unlike a rename, it never replaces what is there
+    except FileExistsError as error:
+        raise FolderTaken(f"{path} must be written once, got one that is there already") from error
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def locate(folder: Path, file: FileRef) -> Path:
@@ -115,7 +136,7 @@ def leftovers(folder: Path, used: set[str]) -> list[Path]:
         used: Checksums that the manifest names.
     """
     blobs = folder / BLOBS
-    found = [p for p in folder.glob(f"{PART}*") if is_plain(p)]
+    found = [p for p in (*folder.glob(f"{PART}*"), *folder.glob(f"*/{PART}*")) if is_plain(p)]
     if blobs.is_dir() and not blobs.is_symlink():
         found += [p for p in blobs.iterdir() if p.name not in used and is_plain(p)]
-    return sorted(found)
+    return sorted(set(found))
