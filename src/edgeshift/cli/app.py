@@ -15,9 +15,11 @@ import edgeshift
 from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
 from edgeshift.cli.list import list_
+from edgeshift.cli.publish import publish, rollback
 from edgeshift.cli.report import report
 from edgeshift.cli.serve import serve
 from edgeshift.cli.shrink import shrink
+from edgeshift.cli.sign import sign
 from edgeshift.cli.verify import verify
 from edgeshift.core.errors import EdgeShiftError
 from edgeshift.core.files import FULL
@@ -45,6 +47,9 @@ app.command("shrink")(shrink)
 app.command("bench")(bench)
 app.command("report")(report)
 app.command("verify")(verify)
+app.command("publish")(publish)
+app.command("sign")(sign)
+app.command("rollback")(rollback)
 app.command("serve")(serve)
 app.command("list")(list_)
 
