@@ -85,7 +85,8 @@ def sign(folder: Path, edition: Edition, key: PrivateKey) -> None:
     """
     target = path_of(folder, edition.generation, f"{key.public.name}.sig")
     if not target.exists():
-        store.put_new(target, key.sign(listed(folder, edition, edition.to_bytes())))
+        data = manifests.content(path_of(folder, edition.generation))
+        store.put_new(target, key.sign(listed(folder, edition, data)))
 
 
 def listed(folder: Path, edition: Edition, data: bytes) -> bytes:
@@ -147,13 +148,12 @@ def current(folder: Path, key: PublicKey | None) -> Edition:
     return trusted(folder, manifests.content(path), path, key)
 
 
-def roll_back(folder: Path, number: int, key: PublicKey | None) -> Edition:
-    """A kept generation, current from now on.
+def earlier(folder: Path, number: int, key: PublicKey | None) -> tuple[Edition, bytes]:
+    """A kept generation and the bytes of its file, its blobs compared with their checksums.
 
     Raises:
         UnknownName: If it is not kept.
         BadPortfolio: If it must not be trusted.
-        DiskFull: If there is no room; the current one stays.
     """
     known = numbers(folder)
     if number not in known:
@@ -166,6 +166,16 @@ def roll_back(folder: Path, number: int, key: PublicKey | None) -> Edition:
     for variant in edition.manifest.variants:
         for file in variant.files.values():
             store.check(folder, file)
+    return edition, data
+
+
+def roll_back(folder: Path, number: int, key: PublicKey | None) -> Edition:
+    """A kept generation, current from now on; see `earlier`.
+
+    Raises:
+        DiskFull: If there is no room; the current one stays.
+    """
+    edition, data = earlier(folder, number, key)
     write_bytes(folder / manifests.NAME, data)
     return edition
 

@@ -249,6 +249,21 @@ class Portfolio:
         generations.sign(self.path, published.edition, key)
         return published
 
+    def earlier(self, number: int, public_key: Path | bytes | None = None) -> "Portfolio":
+        """A kept generation as a portfolio; this one stays current.
+
+        Args:
+            number: Of the generation.
+            public_key: See `open`.
+
+        Raises:
+            UnknownName: If it is not kept.
+            BadPortfolio: If it must not be trusted, or the key did not sign it.
+        """
+        key = None if public_key is None else keys.public(public_key)
+        edition, _ = generations.earlier(self.path, number, key)
+        return Portfolio(self.path, edition.manifest, edition.generation, edition.previous)
+
     def rolled_back(self, to: int | None = None, public_key: Path | bytes | None = None) -> "Portfolio":
         """The portfolio of an earlier generation, current from now on; a draft that was not published is lost.
 

@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,109 +12,38 @@ from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadPortfolio, BadValue, UnknownName, VariantFailed
 from edgeshift.core.registry import Shelf
-from edgeshift.core.values import Variant
 from edgeshift.formats import TensorSpec
 from edgeshift.portfolio import Portfolio
 from edgeshift.runtime.answer import Answer
-from edgeshift.runtime.backends.shape import Backend
+from edgeshift.runtime.backends.shape import Backend, Model
 from edgeshift.runtime.cache import Cache
-from edgeshift.runtime.ready import Loaded, Loader, Ready, profile_of
+from edgeshift.runtime.opened import Opened, check_limit
+from edgeshift.runtime.ready import Loaded, Loader, Ready
 from edgeshift.runtime.state import Ladder
+from edgeshift.runtime.worker import Remote
 
 BACKENDS = Shelf("backend", "runtime/backends")
 MODES = ("warm", "neighbours", "demand")
 CACHE = ".cache"
-# What failed to open for want of memory is tried again after this long.
-RETRY_S = 30.0
-
-
-class Opened:
-    """One generation: its ladder, and the variants of it that are in memory."""
-
-    def __init__(self, loader: Loader, threads: int, known: Mapping[str, Loaded]) -> None:
-        """Make the ladder; opens only variants that must be timed.
-
-        Args:
-            loader: Opens variants.
-            threads: Whose measurements count.
-            known: Variant id -> opened, from the generation before; equal ids are equal files.
-        """
-        self.loader = loader
-        self.generation = generation_of(loader.portfolio)
-        self._known = dict(known)
-        self._lock = threading.Lock()
-        profiles = []
-        for variant in loader.portfolio:
-            profile = profile_of(variant, threads, None)
-            if profile is None:
-                profile = profile_of(variant, threads, self._loaded(variant).model)
-            if profile is not None:
-                profiles.append(profile)
-        self.ladder = Ladder.of(tuple(profiles))
-        self.variants: tuple[Variant, ...] = tuple(loader.portfolio.find(p.id) for p in self.ladder.profiles)
-        self.slots: list[Ready | None] = [None] * len(self.ladder)
-        self.failed: dict[int, tuple[float, str]] = {}
-
-    def _loaded(self, variant: Variant) -> Loaded:
-        if variant.id not in self._known:
-            self._known[variant.id] = self.loader.load(variant)
-        return self._known[variant.id]
-
-    def ready(self, index: int) -> Ready:
-        """The variant at an index, opened if it is not.
-
-        Raises:
-            VariantFailed: If it cannot be opened now.
-        """
-        found = self.slots[index]
-        return found if found is not None else self._open(index)
-
-    def _open(self, index: int) -> Ready:
-        with self._lock:
-            found = self.slots[index]
-            if found is not None:
-                return found
-            until, text = self.failed.get(index, (0.0, ""))
-            if time.monotonic() < until:
-                raise VariantFailed(f"variant {self.ladder[index].name} must open, got: {text}")
-            try:
-                loaded = self._loaded(self.variants[index])
-            except (MemoryError, BadPortfolio, VariantFailed) as error:
-                text = f"out of memory: {error}" if isinstance(error, MemoryError) else str(error)
-                # Damage does not heal by itself; memory may come back.
-                forever = not isinstance(error, MemoryError)
-                self.failed[index] = (float("inf") if forever else time.monotonic() + RETRY_S, text)
-                raise VariantFailed(f"variant {self.ladder[index].name} must open, got: {text}") from error
-            self.failed.pop(index, None)
-            made = Ready(index, self.ladder[index], self.generation, **vars(loaded))
-            self.slots[index] = made
-            return made
-
-    def release(self, index: int) -> None:
-        """Forget a variant; requests that hold it finish on it."""
-        with self._lock:
-            self.slots[index] = None
-            self._known.pop(self.ladder[index].id, None)
-
-    def loaded(self) -> dict[str, Loaded]:
-        """Variant id -> what is in memory."""
-        with self._lock:
-            return dict(self._known)
-
-
-def generation_of(portfolio: Portfolio) -> int:
-    """The number under which a portfolio was published; 0 if it was not."""
-    return int(getattr(portfolio, "generation", 0))
+# A variant in a process of its own that answers no direct call for this long hangs.
+HANG_S = 10.0
 
 
 class Engine:
     """The variants of a portfolio, ready to answer; use it in a `with` block.
 
-    Only variants of the ladder are served: one that is slower and not more accurate than another is left out.
+    Only variants of the ladder are served: one that is slower and not more accurate than another is left out. The
+    fastest is the safe one and always in memory.
+
+    A variant that raises is one thing; one that hangs or kills its process needs `isolated=True`, which costs a
+    process per variant: in this process nothing can stop it.
 
     Attributes:
+        path: Of the portfolio.
         mode: "warm" keeps every variant in memory, "neighbours" the active one and those beside it, "demand"
-            the active one and the safe one.
+            the active one. What is missing is opened in the background while a smaller one answers.
+        threads: Intra-op threads per variant.
+        isolated: Whether each variant has a process of its own.
     """
 
     def __init__(
@@ -125,7 +54,7 @@ class Engine:
         memory_limit_bytes: int | None = None,
         threads: int = 1,
         cache: Path | None = None,
-        backend: str = "onnxruntime",
+        backend: str | Backend = "onnxruntime",
         isolated: bool = False,
         public_key: Path | bytes | None = None,
     ) -> None:
@@ -134,49 +63,70 @@ class Engine:
         Args:
             path: Of the portfolio.
             mode: One of `MODES`.
-            memory_limit_bytes: Of the opened files together; None = no limit.
+            memory_limit_bytes: Of the opened files together; a variant beyond it stays closed. None = no limit.
             threads: Intra-op threads per variant.
             cache: Private folder for built files; None = `.cache` inside the portfolio.
-            backend: Name of a file in `runtime/backends`.
+            backend: Name of a file in `runtime/backends`, or a backend.
             isolated: Run each variant in a process of its own.
             public_key: Ed25519 key that must have signed the portfolio; None = no signature is asked for.
 
         Raises:
-            BadValue: If an option is out of range.
+            BadValue: If an option is out of range, or a variant lacks latency or accuracy.
             BadPortfolio: If the portfolio must not be trusted, or none of its variants answers right.
         """
         if mode not in MODES:
             raise BadValue("mode", mode, f"one of {', '.join(MODES)}")
         if threads < 1:
             raise BadValue("threads", threads, "at least 1")
-        self.mode = mode
-        self.threads = threads
-        self.path = Path(path)
-        self.memory_limit_bytes = memory_limit_bytes
-        self.isolated = isolated
+        self.path, self.mode, self.threads, self.isolated = Path(path), mode, threads, isolated
+        self._limit_bytes = check_limit(memory_limit_bytes)
         self._public_key = public_key
-        self._backend: Backend = BACKENDS.make(backend)
+        self._backend: Backend = BACKENDS.make(backend) if isinstance(backend, str) else backend
+        self._listeners: list[Callable[[str, str], None]] = []
+        self._renewing = threading.Lock()
+        self._wanted = threading.Condition()
+        self._wish: int | None = None
+        self._focus = 0
+        self._fetcher: threading.Thread | None = None
         self._closed = False
-        portfolio = self._read()
+        portfolio = Portfolio.open(self.path, public_key)
         self._cache = Cache(self.path / CACHE if cache is None else cache)
-        self._opened = self._open(portfolio, {})
+        self._opened = self._open(portfolio, {}, strict=False)
 
-    def _read(self) -> Portfolio:
-        return Portfolio.open(self.path)
-
-    def _open(self, portfolio: Portfolio, known: Mapping[str, Loaded]) -> Opened:
-        loader = Loader(portfolio, self._backend, self._cache, lambda s: self._backend.open(s, self.threads))
-        opened = Opened(loader, self.threads, known)
-        errors = []
+    def _open(self, portfolio: Portfolio, known: Mapping[str, Loaded], *, strict: bool) -> Opened:
+        """A generation with what the mode wants in memory; with `strict`, all of it or an error."""
+        loader = Loader(portfolio, self._backend, self._cache, self._model)
+        opened = Opened(loader, self.threads, known, self._limit_bytes, self._said)
+        errors, damaged = [], False
         wanted = range(len(opened.ladder)) if self.mode == "warm" else range(1)
         for index in wanted:
             try:
                 opened.ready(index)
             except VariantFailed as error:
                 errors.append(error)
-        if len(errors) == len(wanted):
-            raise BadPortfolio(f"a variant must be ready, got: {errors[0]}") from errors[0]
+                damaged = isinstance(error.__cause__, BadPortfolio)
+                if strict and damaged:
+                    break
+        if errors and (len(errors) == len(wanted) or (strict and damaged)):
+            raise BadPortfolio(f"a variant must be ready, got: {errors[-1]}") from errors[-1]
+        if len({(slot.model.inputs, slot.model.outputs) for slot in opened.slots if slot is not None}) > 1:
+            raise BadPortfolio(
+                f"variants of {self.path} must have equal inputs and outputs, got different ones"
+            )
         return opened
+
+    def _model(self, source: Path | bytes) -> Model:
+        if self.isolated:
+            return Remote(self._backend, source, self.threads)
+        return self._backend.open(source, self.threads)
+
+    def _said(self, name: str, text: str) -> None:
+        for listener in tuple(self._listeners):
+            listener(name, text)
+
+    def listen(self, listener: Callable[[str, str], None]) -> None:
+        """Call back with name and reason whenever a variant cannot be opened."""
+        self._listeners.append(listener)
 
     @property
     def ladder(self) -> Ladder:
@@ -196,20 +146,25 @@ class Engine:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What a request holds."""
-        return self._any().model.inputs
+        return self._best().model.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What an answer holds."""
-        return self._any().model.outputs
+        return self._best().model.outputs
 
-    def _any(self) -> Ready:
-        return next(slot for slot in self._opened.slots if slot is not None)
+    def _best(self) -> Ready:
+        """The most accurate variant in memory."""
+        found = [slot for slot in self._opened.slots if slot is not None]
+        if not found:
+            raise VariantFailed("a variant must be in memory, got none")
+        return found[-1]
 
     @property
     def failed(self) -> dict[str, str]:
         """Name of a variant that could not be opened -> why."""
-        return {self.ladder[i].name: text for i, (_, text) in dict(self._opened.failed).items()}
+        opened = self._opened
+        return {opened.ladder[index].name: text for index, text in opened.failed.items()}
 
     def index_of(self, name: str) -> int:
         """Index of a variant by name or id.
@@ -230,9 +185,30 @@ class Engine:
         """
         return self._opened.ready(index)
 
+    def at(self, index: int) -> Ready | None:
+        """The variant at an index of the ladder if it is in memory."""
+        return self._opened.at(index)
+
     def is_ready(self, index: int) -> bool:
         """Whether it is in memory."""
-        return self._opened.slots[index] is not None
+        return self._opened.at(index) is not None
+
+    def renew(self, index: int) -> Ready:
+        """The variant opened and self-tested again, after it failed.
+
+        Raises:
+            VariantFailed: If it cannot be opened.
+        """
+        return self._opened.renew(index)
+
+    def sound(self, ready: Ready) -> bool:
+        """Whether a variant in memory passes its self test."""
+        opened = self._opened
+        try:
+            opened.loader.self_test(opened.loader.portfolio.find(ready.profile.id), ready.model)
+        except (BadPortfolio, VariantFailed, UnknownName):
+            return False
+        return True
 
     def check(self, inputs: Mapping[str, NDArray[Any]] | NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The inputs by name, if they are what the model takes.
@@ -258,7 +234,7 @@ class Engine:
 
         Args:
             inputs: Every input by name, or the array of the only one.
-            variant: Name or id; None = the most accurate one that is ready.
+            variant: Name or id; None = the most accurate one in memory.
 
         Raises:
             BadValue: If the inputs are not what the model takes.
@@ -266,17 +242,65 @@ class Engine:
             VariantFailed: If it cannot answer.
         """
         checked = self.check(inputs)
-        if variant is None:
-            ready = next(slot for slot in reversed(self._opened.slots) if slot is not None)
-        else:
-            ready = self.ready(self.index_of(variant))
+        ready = self._best() if variant is None else self.ready(self.index_of(variant))
         start = time.perf_counter()
-        outputs = ready.run(checked)
+        outputs = ready.run(checked, HANG_S)
         took = (time.perf_counter() - start) * 1e3
         return Answer(outputs, ready.profile.name, ready.profile.id, ready.generation, 0.0, took)
 
     def focus(self, index: int) -> None:
-        """Say which variant is active, so that the mode can keep those it needs in memory."""
+        """Say which variant is active: what the mode needs beside it is opened in the background, the rest closed."""
+        if self.mode == "warm" or self._focus == index:
+            return
+        self._focus = index
+        self._wake()
+
+    def want(self, index: int) -> None:
+        """Ask for a variant to be opened in the background."""
+        if not self.is_ready(index) and not self._opened.hopeless(index) and self._wish != index:
+            self._wish = index
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._wanted:
+            if self._fetcher is None:
+                self._fetcher = threading.Thread(target=self._fetch, name="edgeshift-fetch", daemon=True)
+                self._fetcher.start()
+            self._wanted.notify()
+
+    def _fetch(self) -> None:
+        """Open and close variants until the engine is closed."""
+        done: tuple[int, int | None] = (0, None)
+        while True:
+            with self._wanted:
+                while not self._closed and done == (self._focus, self._wish):
+                    self._wanted.wait()
+                if self._closed:
+                    return
+                done = (self._focus, self._wish)
+            self._arrange(*done)
+            if self._wish == done[1]:
+                self._wish = None
+                done = (done[0], None)
+
+    def _arrange(self, focus: int, wish: int | None) -> None:
+        """Close what is not needed, then open what is."""
+        opened = self._opened
+        last = len(opened.ladder) - 1
+        if self.mode != "warm":
+            beside = range(max(focus - 1, 0), min(focus + 1, last) + 1) if self.mode == "neighbours" else ()
+            kept = {0, focus, *beside, *(() if wish is None else (wish,))}
+            for index in set(range(last + 1)) - kept:
+                opened.release(index)
+            missing = [wish, *beside]
+        else:
+            missing = [wish]
+        for index in missing:
+            if index is not None and index <= last and not opened.hopeless(index):
+                try:
+                    opened.ready(index)
+                except VariantFailed:  # said to the listeners; a smaller one goes on answering
+                    continue
 
     def reload(self) -> int:
         """Open what the folder holds now; the old generation serves until the new one is ready.
@@ -286,21 +310,44 @@ class Engine:
 
         Raises:
             BadPortfolio: If it must not be trusted; the old one still serves.
+            BadValue: If a variant lacks latency or accuracy; the old one still serves.
         """
-        self._opened = self._open(self._read(), self._opened.loaded())
-        return self.generation
+        with self._renewing:
+            self._opened = self._open(
+                Portfolio.open(self.path, self._public_key), self._opened.loaded(), strict=True
+            )
+            self._focus, self._wish = 0, None
+            return self.generation
 
     def rollback(self) -> int:
-        """Go back to the generation before, on disk and in memory.
+        """Go back to the generation before, in memory and then on disk.
+
+        Returns:
+            The generation served from now on.
 
         Raises:
             UnknownName: If there is none.
+            BadPortfolio: If it must not be trusted; this one still serves.
+            DiskFull: If there is no room on the disk; this one still serves.
         """
-        raise UnknownName("generation", "before the first", [])
+        with self._renewing:
+            here = self._opened.loader.portfolio
+            before = here.earlier(here.previous, self._public_key)
+            opened = self._open(before, self._opened.loaded(), strict=True)
+            here.rolled_back(before.generation, self._public_key)
+            self._opened = opened
+            self._focus, self._wish = 0, None
+            return self.generation
 
     def close(self) -> None:
-        """Free everything."""
-        self._closed = True
+        """Free everything; requests in flight finish first where they hold a variant of this process."""
+        with self._wanted:
+            self._closed = True
+            self._wanted.notify_all()
+        if self._fetcher is not None:
+            self._fetcher.join()
+        for loaded in self._opened.loaded().values():
+            loaded.model.close()
 
     def __enter__(self) -> "Engine":
         return self

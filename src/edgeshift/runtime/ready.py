@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A variant in memory that has shown that it answers right; nothing else may become active."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, VariantFailed
+from edgeshift.core.errors import BadPortfolio, DiskFull, VariantFailed
 from edgeshift.core.values import Variant
 from edgeshift.portfolio import Golden, Portfolio
 from edgeshift.runtime.backends.shape import Backend, Model
@@ -22,7 +23,8 @@ TOLERANCE = 1e-4
 # The first two runs touch every page of the mapped weights and fill the allocator's arena (RUNTIME notes: 0.70
 # ms, then 0.51); the third is steady.
 WARM_UPS = 2
-TIMED = 15
+# A self test in a process of its own is given up after this long.
+TEST_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,9 @@ class Ready:
     proof: str
     note: str = ""
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], limit_s: float = math.inf) -> dict[str, NDArray[Any]]:
         """See `Model.run`."""
-        return self.model.run(inputs)
+        return self.model.run(inputs, limit_s)
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,14 @@ class Loader:
         self, variant: Variant, content: Path | bytes, source: str, note: str, start: float
     ) -> Loaded:
         model = self.opener(content)
-        error, proof = self.self_test(variant, model)
+        try:
+            error, proof = self.self_test(variant, model)
+        except (BadPortfolio, VariantFailed):
+            model.close()
+            raise
         inputs = sample(model)
         for _ in range(WARM_UPS):
-            model.run(inputs)
+            model.run(inputs, TEST_S)
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         return Loaded(model, source, size, (time.perf_counter() - start) * 1e3, error, proof, note)
 
@@ -142,11 +148,11 @@ class Loader:
                 raise BadPortfolio(f"model with a golden pair must have one input, got {len(model.inputs)}")
             name, tolerance, proof = model.inputs[0].name, golden.tolerance, "golden"
             right = {model.outputs[0].name: golden.outputs}
-            answer = model.run({name: golden.inputs})
+            answer = model.run({name: golden.inputs}, TEST_S)
         else:
             reference = self.backend.reference(self.portfolio.read(variant, "onnx"))
             inputs, tolerance, proof = sample(model, batch=2), TOLERANCE, "reference"
-            right, answer = reference.run(inputs), model.run(inputs)
+            right, answer = reference.run(inputs), model.run(inputs, TEST_S)
         error = max(difference(answer[name], wanted) for name, wanted in right.items())
         if not error <= tolerance:
             raise BadPortfolio(
@@ -178,43 +184,3 @@ def sample(model: Model, batch: int = 1) -> dict[str, NDArray[Any]]:
         # Whole numbers: 0 and 1 are an index in every table.
         made[spec.name] = np.asarray(values if spec.dtype.kind == "f" else values > 0).astype(spec.dtype)
     return made
-
-
-def timed(model: Model) -> tuple[float, float]:
-    """Median and 95th percentile of one request in ms, for a variant that nobody measured."""
-    inputs = sample(model)
-    times = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        model.run(inputs)
-        times.append((time.perf_counter() - start) * 1e3)
-    median, late = (float(v) for v in np.percentile(times, (50, 95)))
-    return median, late
-
-
-def profile_of(variant: Variant, threads: int, model: Model | None) -> Profile | None:
-    """The variant as a policy sees it; None if it must be timed first and no model is given.
-
-    Raises:
-        BadPortfolio: If its accuracy on validation is unknown.
-    """
-    if "validation" not in variant.accuracy:
-        raise BadPortfolio(
-            f"accuracy of {variant.name} must be known on validation, got {dict(variant.accuracy)}"
-        )
-    try:
-        found = variant.measured("latency", threads=threads)
-        median, late = found.value, found.p95 or found.value
-    except BadValue:
-        if model is None:
-            return None
-        median, late = timed(model)
-    size = variant.files["onnx"].size_bytes if "onnx" in variant.files else 0
-    return Profile(
-        id=variant.id,
-        name=variant.name,
-        accuracy=variant.accuracy["validation"],
-        latency_ms=median,
-        p95_ms=max(median, late),
-        size_bytes=size,
-    ).check()

@@ -19,17 +19,23 @@ from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadValue, EdgeShiftError, Rejected, UnknownName, VariantFailed
 from edgeshift.core.registry import Shelf
+from edgeshift.formats import first_line
 from edgeshift.runtime.answer import Answer
 from edgeshift.runtime.books import Books, Entry, Event, Snapshot, VariantState, percentiles
 from edgeshift.runtime.engine import Engine
-from edgeshift.runtime.load import Load
+from edgeshift.runtime.limits import sensors_of
 from edgeshift.runtime.policies.shape import Policy
+from edgeshift.runtime.quarantine import Quarantine
 from edgeshift.runtime.queue import Line, Request
 from edgeshift.runtime.ready import Ready
 from edgeshift.runtime.senses import Senses
+from edgeshift.runtime.signals import Rate, Recent, Slowdown
 from edgeshift.runtime.state import Decision, State
 
 POLICIES = Shelf("policy", "runtime/policies")
+# A variant in a process of its own hangs when a request takes this many times its 95th percentile, slowdown
+# included, and at least this long: a loaded machine stops a process for tens of milliseconds.
+HANG_TIMES, HANG_LEAST_S = 20.0, 0.25
 # A gap this long between two looks at the clock is no load: the machine slept, and so did the clients.
 SLEPT_S = 5.0
 
@@ -74,7 +80,7 @@ class Switcher:
             engine: What answers; it stays the caller's to close.
             policy: Name of a file in `runtime/policies`, or a policy.
             deadline_ms: For requests that bring none; None = they have none.
-            sensors: Names of files in `runtime/sensors`, read every second.
+            sensors: Names of files in `runtime/sensors`, read every second; those of the policy come on top.
             sensor_root: Where their `/sys` and `/proc` are.
             workers: Requests computed at the same time.
             queue_limit: Requests that may wait.
@@ -95,19 +101,22 @@ class Switcher:
         self._line = Line(queue_limit)
         self._queue_limit = queue_limit
         self._books = Books()
-        self._load = Load()
+        self._rate, self._slowdown, self._recent = Rate(), Slowdown(), Recent()
         self._memory: tuple[float, ...] = ()
         self._pinned: str | None = None
-        self._quarantine: dict[str, str] = {}
-        self._in_flight = 0
+        self._in_flight: set[int] = set()
+        self._signals = threading.Lock()
         self._deciding = threading.Lock()
         self._switching = threading.Lock()
         self._switched_s = -math.inf
-        self._active = Active(next(r for r in ready_ones(engine)), self._start_s)
-        self._senses = Senses(tuple(sensors), sensor_root, now, self._tick)
+        self._active = Active(ready_ones(engine)[0], self._start_s)
+        self._quarantine = Quarantine(engine, self._said)
+        names = tuple(dict.fromkeys((*sensors, *sensors_of(self._policy))))
+        self._senses = Senses(names, sensor_root, now, self._tick)
         self._workers = [
             threading.Thread(target=self._work, name=f"edgeshift-{i}", daemon=True) for i in range(workers)
         ]
+        engine.listen(self._unopened)
         self._senses.start()
         for worker in self._workers:
             worker.start()
@@ -146,7 +155,8 @@ class Switcher:
         except Rejected as error:
             self._books.finished(error.code, Entry(now, "", 0.0, 0.0, False, 0.0))
             raise
-        self._load.arrived(now)
+        with self._signals:
+            self._rate.arrived(now)
         return future
 
     def run(
@@ -167,10 +177,7 @@ class Switcher:
             VariantFailed: If it cannot be opened or is in quarantine.
         """
         index = self.engine.index_of(name)
-        quarantined = self._quarantine.get(self.engine.ladder[index].id)
-        if quarantined:
-            raise VariantFailed(f"variant {name} must be out of quarantine, got: {quarantined}")
-        self._activate(self.engine.ready(index), cause)
+        self._activate(self._named(index), cause)
 
     def pin(self, name: str | None) -> None:
         """Keep to one variant without asking the policy; None = ask it again.
@@ -208,7 +215,7 @@ class Switcher:
             self._memory = ()
             if self._pinned not in [p.name for p in ladder.profiles]:
                 self._pinned = None
-            ready = self.engine.ready(found[0]) if found else next(r for r in ready_ones(self.engine))
+            ready = self.engine.ready(found[0]) if found else ready_ones(self.engine)[0]
             self._activate(ready, cause)
         return generation
 
@@ -220,6 +227,11 @@ class Switcher:
     def active(self) -> Ready:
         """The variant that answers now."""
         return self._active.ready
+
+    @property
+    def pinned(self) -> str | None:
+        """Name of the pinned variant; None = the policy is asked."""
+        return self._pinned
 
     def _activate(self, ready: Ready, cause: str) -> None:
         with self._switching:
@@ -257,6 +269,8 @@ class Switcher:
             self._tick()
             self._reject(request, "the machine to stay awake", f"a gap of more than {SLEPT_S} s")
             return
+        mine = threading.get_ident()
+        self._in_flight.add(mine)
         try:
             ready = self._chosen(request, taken)
             if ready is None:
@@ -264,14 +278,13 @@ class Switcher:
                 return
             answer = self._answered(request, ready, taken)
         except Exception as error:  # whatever it is, the request ends and the worker goes on
-            failed = (
-                error
-                if isinstance(error, EdgeShiftError)
-                else VariantFailed(f"answer must come, got: {error}")
-            )
+            ours = isinstance(error, EdgeShiftError)
+            failed = error if ours else VariantFailed(f"variant must answer, got: {first_line(error)}")
             self._books.finished("variant_failed", Entry(self._now(), "", 0.0, 0.0, False, 0.0))
             request.future.set_exception(failed)
             return
+        finally:
+            self._in_flight.discard(mine)
         request.future.set_result(answer)
 
     def _chosen(self, request: Request, now: float) -> Ready | None:
@@ -280,9 +293,10 @@ class Switcher:
         if waited > request.deadline_s:
             return None
         if request.variant is not None:
-            return self.engine.ready(self.engine.index_of(request.variant))
+            return self._named(self.engine.index_of(request.variant))
         if self._pinned is not None:
-            return self._active.ready
+            ready = self._active.ready
+            return self._available(ready.index) if self._quarantine.why(ready.profile.id) else ready
         with self._deciding:
             decision = self._decision(request, now, waited)
             if not decision.admit:
@@ -294,73 +308,128 @@ class Switcher:
 
     def _decision(self, request: Request, now: float, waited: float) -> Decision:
         ladder = self.engine.ladder
-        load = self._load
-        state = State(
-            now_s=now,
-            active=min(self._active.ready.index, len(ladder) - 1),
-            since_switch_s=now - self._switched_s,
-            waited_s=waited,
-            deadline_s=request.deadline_s,
-            queued=len(self._line),
-            rate=load.rate(now),
-            slowdown=load.slowdown,
-            slowdown_age_s=now - load.measured_s,
-            recent_p95_s=load.recent_p95_s,
-            sensors=self._senses.readings(),
-            memory=self._memory,
-        )
+        with self._signals:
+            state = State(
+                now_s=now,
+                active=min(self._active.ready.index, len(ladder) - 1),
+                since_switch_s=now - self._switched_s,
+                waited_s=waited,
+                deadline_s=request.deadline_s,
+                queued=len(self._line),
+                rate=self._rate.at(now),
+                slowdown=self._slowdown.value,
+                slowdown_age_s=self._slowdown.age_s(now),
+                recent_p95_s=self._recent.p95_s,
+                sensors=self._senses.readings(),
+                memory=self._memory,
+            )
         try:
             decision = self._policy.choose(state, ladder)
             if not 0 <= decision.variant < len(ladder):
                 raise BadValue("variant of a decision", decision.variant, f"0..{len(ladder) - 1}")
-        except Exception as error:  # a policy that fails must not take the service with it
+        except Exception:  # a policy that fails must not take the service with it
             self._books.alarm()
-            return Decision(0, f"policy failed: {type(error).__name__}", memory=self._memory)
+            return Decision(0, "policy failed", memory=self._memory)
         self._memory = decision.memory
         return decision
 
+    def _named(self, index: int) -> Ready:
+        """The variant that somebody named, opened if it is not.
+
+        Raises:
+            VariantFailed: If it cannot be opened or is in quarantine.
+        """
+        profile = self.engine.ladder[index]
+        why = self._quarantine.why(profile.id)
+        if why:
+            raise VariantFailed(f"variant {profile.name} must be out of quarantine, got: {why}")
+        return self.engine.ready(index)
+
     def _available(self, index: int) -> Ready:
-        """The variant at an index, or the nearest smaller one that can answer, or the nearest larger one.
+        """The variant at an index if it can answer now, else the nearest smaller one, else the nearest larger.
+
+        What is not in memory is opened in the background meanwhile: no request waits for a file.
 
         Raises:
             VariantFailed: If none can.
         """
         ladder = self.engine.ladder
+        index = min(index, len(ladder) - 1)  # it may come from a longer ladder, before a reload
         for candidate in (*range(index, -1, -1), *range(index + 1, len(ladder))):
-            if ladder[candidate].id in self._quarantine:
-                continue
-            try:
-                return self.engine.ready(candidate)
-            except VariantFailed as error:
-                self._quarantined(candidate, str(error))
-        raise VariantFailed(f"a variant must be out of quarantine, got {len(ladder)} in it")
-
-    def _quarantined(self, index: int, why: str) -> None:
-        profile = self.engine.ladder[index]
-        self._quarantine[profile.id] = why
-        self._books.failed(profile.name)
-        name = self._active.ready.profile.name
-        self._books.happened(
-            self._now() - self._start_s, name, name, f"failed: {profile.name}", self.engine.generation
-        )
+            ready = self.engine.at(candidate)
+            if ready is None:
+                if candidate == index:
+                    self.engine.want(index)
+            elif not self._quarantine.why(ready.profile.id):
+                return ready
+        raise VariantFailed(f"a variant must be able to answer, got {len(ladder)} in quarantine or closed")
 
     def _answered(self, request: Request, ready: Ready, taken: float) -> Answer:
         try:
-            outputs = ready.run(request.inputs)
+            outputs = ready.run(request.inputs, self._limit_s(ready))
         except Exception as error:
-            self._quarantined(ready.index, str(error))
-            if request.variant is not None:
+            self._failed(ready, first_line(error))
+            ready = self._second(request, ready, error)
+            try:
+                outputs = ready.run(request.inputs, self._limit_s(ready))
+            except Exception as another:
+                self._failed(ready, first_line(another))
                 raise
-            ready = self._available(max(ready.index - 1, 0))
-            outputs = ready.run(request.inputs)
         done = self._now()
         total, compute = done - request.arrived_s, done - taken
         profile = ready.profile
-        self._load.served(done, compute, profile.latency_ms / 1e3, total)
+        with self._signals:
+            self._slowdown.served(done, compute, profile.latency_ms / 1e3)
+            self._recent.answered(total)
         on_time = total <= request.deadline_s
         self._books.finished("ok", Entry(done, profile.name, total, compute, on_time, profile.accuracy))
         queue_ms = (taken - request.arrived_s) * 1e3
         return Answer(outputs, profile.name, profile.id, ready.generation, queue_ms, compute * 1e3)
+
+    def _limit_s(self, ready: Ready) -> float:
+        """When a request that still runs is taken to hang."""
+        slow = max(self._slowdown.value, 1.0)
+        return max(HANG_TIMES * slow * ready.profile.p95_ms / 1e3, HANG_LEAST_S)
+
+    def _failed(self, ready: Ready, why: str) -> None:
+        """A variant raised, hung or died: count it, and keep requests away from it if it is not sound."""
+        name = ready.profile.name
+        self._books.failed(name)
+        # One that raises but still passes its self test met a request it cannot answer; whoever sent that must not
+        # be able to close variants for all others. One that hung or died costs too much to be asked again.
+        if not self.engine.isolated and self.engine.sound(ready):
+            self._said(f"raised: {name}")
+            return
+        self._quarantine.add(ready, why)
+        self._said(f"failed: {name}")
+
+    def _second(self, request: Request, ready: Ready, error: Exception) -> Ready:
+        """The next smaller variant for a request whose first one failed.
+
+        Raises:
+            VariantFailed: If there is none, the request named its variant, or the deadline is over.
+        """
+        late = self._now() - request.arrived_s > request.deadline_s
+        if request.variant is not None or late or ready.index == 0:
+            why = "its deadline is over" if late else "there is no other to ask"
+            raise VariantFailed(f"variant must answer, got: {first_line(error)}; {why}") from error
+        second = self._available(ready.index - 1)
+        if second.index >= ready.index:
+            raise VariantFailed(
+                f"variant must answer, got: {first_line(error)}; no smaller one can"
+            ) from error
+        return second
+
+    def _said(self, cause: str) -> None:
+        """An event that is no switch."""
+        ready = self._active.ready
+        name = ready.profile.name
+        self._books.happened(self._now() - self._start_s, name, name, cause, ready.generation)
+
+    def _unopened(self, name: str, text: str) -> None:
+        """A variant could not be opened; the one that is active goes on."""
+        self._books.failed(name)
+        self._said(f"unopened: {name}")
 
     def snapshot(self) -> Snapshot:
         """Everything about this moment."""
@@ -379,9 +448,9 @@ class Switcher:
             counts=dict(books.counts),
             queue=len(self._line),
             queue_limit=self._queue_limit,
-            in_flight=self._in_flight,
-            rate=self._load.rate(now),
-            slowdown=self._load.slowdown,
+            in_flight=len(self._in_flight),
+            rate=self._rate.at(now),
+            slowdown=self._slowdown.value,
             latency_ms=percentiles([e.total_s * 1e3 for e in answered]),
             slo_miss=sum(not e.on_time for e in answered),
             offered=len(entries),
@@ -395,7 +464,7 @@ class Switcher:
 
     def _state_of(self, index: int, answered: Sequence[Entry]) -> VariantState:
         profile = self.engine.ladder[index]
-        ready = self.engine.ready(index) if self.engine.is_ready(index) else None
+        ready = self.engine.at(index)
         return VariantState(
             name=profile.name,
             id=profile.id,
@@ -405,7 +474,7 @@ class Switcher:
             failures=self._books.failures[profile.name],
             latency_ms=percentiles([e.compute_s * 1e3 for e in answered if e.variant == profile.name]),
             ready=ready is not None,
-            quarantined=self._quarantine.get(profile.id, self.engine.failed.get(profile.name, "")),
+            quarantined=self._quarantine.why(profile.id) or self.engine.failed.get(profile.name, ""),
             source=ready.source if ready else "",
             size_bytes=ready.size_bytes if ready else 0,
             load_ms=ready.load_ms if ready else 0.0,
@@ -418,6 +487,7 @@ class Switcher:
         for worker in self._workers:
             worker.join()
         self._senses.stop()
+        self._quarantine.close()
 
     def __enter__(self) -> "Switcher":
         return self
@@ -452,4 +522,4 @@ def seconds(deadline_ms: float | None) -> float:
 
 def ready_ones(engine: Engine) -> list[Ready]:
     """Variants in memory, the fastest first."""
-    return [engine.ready(i) for i in range(len(engine.ladder)) if engine.is_ready(i)]
+    return [ready for i in range(len(engine.ladder)) if (ready := engine.at(i)) is not None]

@@ -2,6 +2,7 @@
 """ONNX Runtime on the CPU, from a memory-mapped file whose weights are used where they lie."""
 
 import errno
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class _Opened(Model):
         self.outputs = tuple(_spec(o) for o in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], limit_s: float = math.inf) -> dict[str, NDArray[Any]]:
         """See `Model.run`."""
         try:
             return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of a backend: it builds a file for this device once, and opens it many times."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +27,12 @@ class Model(ABC):
     outputs: tuple[TensorSpec, ...]
 
     @abstractmethod
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], limit_s: float = math.inf) -> dict[str, NDArray[Any]]:
         """Output name -> array.
 
         Args:
             inputs: Every input by name, already checked against `inputs`.
+            limit_s: After this long a model in a process of its own is given up; one in this process cannot be.
 
         Raises:
             VariantFailed: If the model cannot answer.
