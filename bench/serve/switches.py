@@ -50,7 +50,7 @@ async def both(
         finally:
             ended = True
 
-    tally, calls = await asyncio.gather(loaded(), manage(at.host, at.port, at.token, words, lambda: ended))
+    tally, calls = await asyncio.gather(loaded(), manage(at.host, at.port, at.token, words, enough))
     return tally, dict(calls)
 
 

@@ -62,8 +62,8 @@ class Service:
 
     @property
     def model(self) -> Model:
-        """What is served; read again after the engine went to another generation."""
-        if self._model.generation != self.engine.generation:
+        """What is served; read again after the engine opened another ladder."""
+        if self._model.ladder is not self.engine.ladder:
             self._model = Model.of(self.engine, self.name)
         return self._model
 

@@ -8,7 +8,7 @@ arrives in one piece costs two attribute stores.
 
 import asyncio
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
@@ -39,7 +39,8 @@ class Config(uvicorn.Config):
             server_header=False,
             timeout_keep_alive=int(limits.keep_alive_s) or 1,
             timeout_graceful_shutdown=int(limits.shutdown_s) or 1,
-            h11_max_incomplete_event_size=limits.header_bytes,
+            # Above what one read brings, so that it is this protocol which counts and answers 431.
+            h11_max_incomplete_event_size=limits.header_bytes + (1 << 20),
             **options,
         )
         self.limits = limits
@@ -55,6 +56,40 @@ class Server(uvicorn.Server):
             if isinstance(connection, Watched):
                 connection.end_if_late(now)
         return await super().on_tick(counter)
+
+
+class Corked:
+    """A transport that sends the head of an answer together with its body: one system call, one packet.
+
+    Each call lets go of the interpreter, which another thread may then hold; two per answer are one too many.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Sends, or keeps a head until its body comes."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Sends a head that has no body."""
+        if self._head:
+            data, self._head = self._head, b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """See `asyncio.Transport.close`."""
+        self.flush()
+        self._transport.close()
 
 
 class Watched(Protocol):
@@ -78,7 +113,8 @@ class Watched(Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begins to wait for headers, unless there are too many connections."""
-        super().connection_made(transport)
+        self.corked = Corked(transport)
+        super().connection_made(cast(asyncio.Transport, self.corked))
         self.reading_since = self.loop.time()
         if len(self.connections) > self.limits.connections:
             self.refuse("busy")
@@ -109,6 +145,7 @@ class Watched(Protocol):
 
     def on_response_complete(self) -> None:
         """See uvicorn's protocols."""
+        self.corked.flush()
         self.whole_since = None
         super().on_response_complete()
         if self.cycle is not None and not self.cycle.response_complete:  # one sent ahead is answered next
