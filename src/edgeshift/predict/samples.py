@@ -2,8 +2,8 @@
 """What predictors learn from and say: costs of networks on devices, and an answer with an interval."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Samples:
         accuracy: `(n,)` in 0..1 or percent, or None.
         quantity: "latency", "peak_memory" or "energy".
         unit: "ms", "bytes", "mJ".
+        families: Device name -> its family (one chip under several batch sizes, say); a device without one
+            is its own. Who tests on a device must not learn from its family.
     """
 
     features: NDArray[np.float64]
@@ -41,6 +43,7 @@ class Samples:
     accuracy: NDArray[np.float64] | None = None
     quantity: str = "latency"
     unit: str = "ms"
+    families: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -54,6 +57,25 @@ class Samples:
         if device not in self.devices:
             raise BadValue("device", device, f"one of {', '.join(self.devices)}")
         return self.cost[:, self.devices.index(device)]
+
+    def family(self, device: str) -> str:
+        """The device's family; its own name where none is given."""
+        return self.families.get(device, device)
+
+    def only(self, rows: NDArray[np.int64]) -> "Samples":
+        """The networks at those places."""
+        return replace(
+            self,
+            features=self.features[rows],
+            cost=self.cost[rows],
+            networks=tuple(self.networks[i] for i in rows) if self.networks else (),
+            accuracy=None if self.accuracy is None else self.accuracy[rows],
+        )
+
+    def without(self, devices: Collection[str]) -> "Samples":
+        """The same networks on the other devices."""
+        kept = [place for place, name in enumerate(self.devices) if name not in devices]
+        return replace(self, cost=self.cost[:, kept], devices=tuple(self.devices[i] for i in kept))
 
     def check(self) -> "Samples":
         """Self, or BadValue."""

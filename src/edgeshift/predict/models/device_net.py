@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prices of operators learnt on many devices, moved to a new one by its spec sheet and a few measurements."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgeshift.core.card import Card
+from edgeshift.core.errors import BadValue
+from edgeshift.predict.adapt import Belief, answer, believe, unmeasured, ways
+from edgeshift.predict.features import Matrix
+from edgeshift.predict.intervals import Prior, interval
+from edgeshift.predict.models.shape import Fitted, Model
+from edgeshift.predict.rehearse import rehearse
+from edgeshift.predict.samples import Prediction, Samples
+from edgeshift.predict.specs import compiled
+from edgeshift.predict.teachers import Teachers, teach
+
+
+@dataclass(frozen=True)
+class DeviceNet(Model):
+    """A device is a vector of prices; a Gaussian process over vectors has learnt which ones exist.
+
+    The scalable predictor of the paper with a closed form in place of a trained network: cost = sum of
+    operator counts times prices, in the view of the graph (as written, live, as a converter leaves it) that
+    the measurements favour, plus a smooth bend. The prior of the prices is the other devices' own prices.
+
+    Attributes:
+        rehearsals: Other families on which the adaptation is played through, as if each were the new
+            device: that sets how wide intervals must be, and which settings to expect. 0 = none.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="device_net",
+        says="Operator prices learnt on other devices, adapted by spec sheet and few measurements.",
+        paper="Lu et al., Scaling Up DNN Optimization for Edge Inference, 2020",
+        link="https://arxiv.org/abs/2009.00278",
+        needs="measurements",
+    )
+
+    rehearsals: int = 8
+
+    def __post_init__(self) -> None:
+        if self.rehearsals < 0:
+            raise BadValue("rehearsals", self.rehearsals, "0 or more")
+
+    def fit(self, samples: Samples, target: str, seed: int = 0) -> "FittedDeviceNet":
+        """See `Model.fit`; needs other devices, and takes the target's spec sheet and measurements as they come."""
+        samples.check()
+        teachers = teach(samples, target, seed)
+        known = (
+            np.flatnonzero(~np.isnan(samples.column(target)))
+            if target in samples.devices
+            else np.zeros(0, int)
+        )
+        said = compiled(samples, target)
+        plan = rehearse(teachers, samples, target, known, self.rehearsals, seed)
+        ready, level = teachers.about(samples, target)
+        likely = ready.likely_views(said)
+        if len(known):
+            measured = samples.only(known)
+            start = plan.settings + np.log(likely)[:, None]
+            beliefs, _ = believe(ways(teachers, measured), measured.column(target), start)
+            source = f"device_net, {len(known)} measurements"
+            ready = teachers
+        else:
+            beliefs = unmeasured(ready, level, likely)
+            source = "device_net, no measurement" + ("" if target in samples.profiles else ", no spec sheet")
+        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, samples.unit, source)
+
+
+@dataclass(frozen=True)
+class FittedDeviceNet(Fitted):
+    """Prices of one device.
+
+    Attributes:
+        teachers: Where the prices come from.
+        beliefs: One per view.
+        prior: How wide errors were in the rehearsals.
+        unit: Of the answers.
+        source: For the reader.
+    """
+
+    teachers: Teachers
+    beliefs: tuple[Belief, ...]
+    prior: Prior
+    unit: str = "ms"
+    source: str = ""
+
+    def predict(self, queries: Samples, level: float = 0.9) -> Prediction:
+        """See `Fitted.predict`."""
+        middle, deviation = answer(self.beliefs, ways(self.teachers, queries))
+        best = max(self.beliefs, key=lambda b: b.weight)
+        width = self.prior.half_width(best.left_out, level)
+        return interval(middle, width * deviation, level, self.source, self.unit)
+
+    def deviations(self, queries: Samples) -> Matrix:
+        """`(n,)`, standard deviation of the log cost that is believed of each network."""
+        return answer(self.beliefs, ways(self.teachers, queries))[1]
