@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OpenAPI 3.1 document of a server: the addresses it has, the model it serves, the refusals it gives."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -320,19 +321,26 @@ def request(model: Model) -> Schema:
 def tensor(port: Port) -> Schema:
     """One input as JSON; its shape and the length of its data belong together, which no schema can say."""
     sizes = [{"const": s} if s is not None else {"type": "integer", "minimum": 1} for s in port.shape]
-    values: Schema = {"b": {"type": "boolean"}, "f": {"type": "number"}}.get(
-        port.dtype.kind, {"type": "integer"}
-    )
+    kinds: dict[str, Schema] = {"b": {"type": "boolean"}, "f": {"type": "number"}}
+    value = kinds.get(port.dtype.kind, {"type": "integer"})
+    least = math.prod(size or 1 for size in port.shape)
+    data: Schema = {"type": "array", "items": value, "minItems": least}
+    if len(port.shape) > 1:
+        data = {"anyOf": [data, nested(value, port)]}
     return record(
         {
             "name": {"const": port.name},
             "datatype": {"const": port.datatype},
-            "shape": {
-                "type": "array",
-                "prefixItems": sizes,
-                "minItems": len(sizes),
-                "maxItems": len(sizes),
-            },
-            "data": {"type": "array", "items": values, "minItems": 1},
+            "shape": {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)},
+            "data": data,
         }
     )
+
+
+def nested(value: Schema, port: Port) -> Schema:
+    """Lists in lists, as the shape says."""
+    for size in reversed(port.shape):
+        value = {"type": "array", "items": value, "minItems": size or 1}
+        if size is not None:
+            value["maxItems"] = size
+    return value
