@@ -109,12 +109,17 @@ class Opened:
     def _loaded(self, index: int) -> Loaded:
         variant = self.variants[index]
         if variant.id not in self._known:
-            size = self.ladder[index].size_bytes
-            held = sum(slot.size_bytes for slot in self._slots if slot is not None)
-            if held + size > self._limit_bytes:
-                raise MemoryError(f"{size} bytes on top of {held} are more than {self._limit_bytes:.0f}")
-            self._known[variant.id] = self.loader.load(variant)
+            self._fits(self.ladder[index].size_bytes)
+            loaded = self.loader.load(variant)
+            # What is opened is not what was downloaded: its size is known for sure only now.
+            self._fits(loaded.size_bytes)
+            self._known[variant.id] = loaded
         return self._known[variant.id]
+
+    def _fits(self, size_bytes: int) -> None:
+        held = sum(slot.size_bytes for slot in self._slots if slot is not None)
+        if held + size_bytes > self._limit_bytes:
+            raise MemoryError(f"{size_bytes} bytes on top of {held} are more than {self._limit_bytes:.0f}")
 
     def release(self, index: int) -> None:
         """Forget a variant; requests that hold it finish on it."""

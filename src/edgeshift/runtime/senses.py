@@ -3,14 +3,12 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edgeshift.core.registry import Shelf
 from edgeshift.runtime.sensors.shape import Sensor
 from edgeshift.runtime.state import Reading
 
-SENSORS = Shelf("sensor", "runtime/sensors")
 PERIOD_S = 1.0
 # A policy trusts nothing older; a reading is handed out no longer.
 TRUSTED_S = 5.0
@@ -24,20 +22,17 @@ class Senses:
     """
 
     def __init__(
-        self, names: tuple[str, ...], root: Path, now: Callable[[], float], tick: Callable[[], None]
+        self, sensors: Mapping[str, Sensor], root: Path, now: Callable[[], float], tick: Callable[[], None]
     ) -> None:
-        """Make the sensors; `start` reads them.
+        """Nothing is read before `start`.
 
         Args:
-            names: Files in `runtime/sensors`.
+            sensors: By name.
             root: Where `/sys` and `/proc` are.
             now: The clock.
             tick: Called once per period, sensors or not.
-
-        Raises:
-            UnknownName: If there is no such sensor.
         """
-        self._sensors: dict[str, Sensor] = {name: SENSORS.make(name) for name in names}
+        self._sensors = dict(sensors)
         self._root = root
         self._now = now
         self._tick = tick

@@ -33,6 +33,7 @@ from edgeshift.runtime.signals import Rate, Recent, Slowdown
 from edgeshift.runtime.state import Decision, State
 
 POLICIES = Shelf("policy", "runtime/policies")
+SENSORS = Shelf("sensor", "runtime/sensors")
 # A variant in a process of its own hangs when a request takes this many times its 95th percentile, slowdown
 # included, and at least this long: a loaded machine stops a process for tens of milliseconds.
 HANG_TIMES, HANG_LEAST_S = 20.0, 0.25
@@ -112,7 +113,7 @@ class Switcher:
         self._active = Active(ready_ones(engine)[0], self._start_s)
         self._quarantine = Quarantine(engine, self._said)
         names = tuple(dict.fromkeys((*sensors, *sensors_of(self._policy))))
-        self._senses = Senses(names, sensor_root, now, self._tick)
+        self._senses = Senses({n: SENSORS.make(n) for n in names}, sensor_root, now, self._tick)
         self._workers = [
             threading.Thread(target=self._work, name=f"edgeshift-{i}", daemon=True) for i in range(workers)
         ]
@@ -418,6 +419,8 @@ class Switcher:
             raise VariantFailed(
                 f"variant must answer, got: {first_line(error)}; no smaller one can"
             ) from error
+        if self._active.ready is ready and self._quarantine.why(ready.profile.id):
+            self._activate(second, "retry")
         return second
 
     def _said(self, cause: str) -> None:

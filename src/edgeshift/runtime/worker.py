@@ -140,7 +140,7 @@ def send(
         TimeoutError: If it is not written in time.
         OSError: If the other side is gone.
     """
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     facts = [[name, array.dtype.str, list(array.shape)] for name, array in whole.items()]
     text = json.dumps({**header, "arrays": facts}).encode()
     wait(to, until)

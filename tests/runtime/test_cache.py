@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Built files: private, whole, checked, refused when they are damaged or for another CPU."""
+
+import json
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
+from edgeshift.portfolio import Portfolio
+from edgeshift.runtime import Engine
+from edgeshift.runtime.backends.onnxruntime import Onnxruntime
+from edgeshift.runtime.cache import Cache, cpu_features
+from tests.portfolio.made import INPUT, onnx_bytes
+from tests.runtime.made import expected
+
+KEY = "0" * 64
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "c")
+
+
+def built(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.bin"))
+
+
+def test_the_folder_is_private(cache: Cache) -> None:
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir(mode=0o755)
+    with pytest.raises(BadValue, match=r"cache must be a folder of mode 700, yours, got '.*, mode 755'"):
+        Cache(tmp_path / "c")
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "c").symlink_to(tmp_path / "real")
+    with pytest.raises(BadValue, match="cache must be a folder of mode 700"):
+        Cache(tmp_path / "c")
+
+
+def test_what_was_built_is_found(cache: Cache) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    assert cache.find(KEY) == path
+    assert Cache(cache.folder).find(KEY) == path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_what_was_not_built_is_not_found(cache: Cache) -> None:
+    assert cache.find(KEY) is None
+
+
+def test_a_dropped_entry_is_not_found_and_its_file_stays_for_those_who_map_it(cache: Cache) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    cache.drop(KEY)
+    assert cache.find(KEY) is None
+    assert path.exists()
+
+
+def test_the_key_depends_on_the_model_the_level_and_the_backend(cache: Cache) -> None:
+    keys = {
+        cache.key("a" * 64, Onnxruntime()),
+        cache.key("b" * 64, Onnxruntime()),
+        cache.key("a" * 64, Onnxruntime("extended")),
+    }
+    assert len(keys) == 3
+
+
+def test_the_key_depends_on_the_cpu(cache: Cache, tmp_path: Path) -> None:
+    other = Cache(cache.folder)
+    other._features = ("x86_64", "avx512f")
+    assert cache.key("a" * 64, Onnxruntime()) != other.key("a" * 64, Onnxruntime())
+
+
+def test_cpu_features_are_those_that_kernels_depend_on(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("flags\t: fpu avx2 avx512f aes\n\nflags\t: fpu avx2\n")
+    found = cpu_features(tmp_path)
+    assert {"avx2", "avx512f"} <= set(found)
+    assert {"fpu", "aes"} & set(found) == set()
+
+
+@pytest.mark.parametrize("change", ["flip", "truncate", "grow", "gone", "link"])
+def test_a_damaged_file_is_refused(cache: Cache, change: str) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    data = path.read_bytes()
+    path.unlink()
+    if change == "flip":
+        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    elif change == "truncate":
+        path.write_bytes(data[:-1])
+    elif change == "grow":
+        path.write_bytes(data + b"\0")
+    elif change == "link":
+        (cache.folder / "elsewhere").write_bytes(data)
+        path.symlink_to(cache.folder / "elsewhere")
+    with pytest.raises(BadPortfolio, match=r"of the cache must|of a cached file must"):
+        Cache(cache.folder).find(KEY)
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "[]", "{}", '{"sha256": "../../etc/passwd"}', '{"sha256": "%s", "key": "x"}' % ("0" * 64)]
+)
+def test_a_damaged_entry_is_refused(cache: Cache, entry: str) -> None:
+    (cache.folder / f"{KEY}.json").write_text(entry)
+    with pytest.raises(BadPortfolio, match="must"):
+        cache.find(KEY)
+
+
+def test_a_file_changed_after_it_was_checked_is_checked_again(cache: Cache) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    path.chmod(0o600)
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(BadPortfolio, match="checksum of a cached file"):
+        cache.find(KEY)
+
+
+def test_old_halves_of_files_are_swept_and_fresh_ones_left(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir(mode=0o700)
+    old, fresh = folder / ".part-old", folder / ".part-fresh"
+    old.touch()
+    fresh.touch()
+    os.utime(old, (1, 1))
+    Cache(folder)
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_damaged_cache_is_built_again_and_said(three: Portfolio) -> None:
+    with Engine(three.path) as engine:
+        before = engine.ready(0).note
+    for path in built(three.path / ".cache"):
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 255]))
+    with Engine(three.path) as engine:
+        assert before == ""
+        assert "cached file refused: checksum" in engine.ready(2).note
+        np.testing.assert_array_equal(engine.run(INPUT, "large").outputs["output"], expected("large"))
+
+
+def test_a_built_file_that_answers_wrongly_is_refused_and_built_again(three: Portfolio) -> None:
+    # What a file built on another CPU does: whole, checksum right, key right, numbers wrong.
+    with Engine(three.path) as engine:
+        assert engine.ready(2).note == ""
+    cache = Cache(three.path / ".cache")
+    key = {n: cache.key(three.find(n).files["onnx"].sha256, Onnxruntime()) for n in ("small", "large")}
+    entry = json.loads((cache.folder / f"{key['small']}.json").read_text())
+    (cache.folder / f"{key['large']}.json").write_text(json.dumps({**entry, "key": key["large"]}))
+    with Engine(three.path) as engine:
+        note = engine.ready(2).note
+        assert "cached file refused: relative error of large in its self test must be at most 0.0001" in note
+        np.testing.assert_array_equal(engine.run(INPUT, "large").outputs["output"], expected("large"))
+
+
+def test_a_second_start_opens_what_the_first_one_built(three: Portfolio) -> None:
+    for _ in range(2):
+        with Engine(three.path) as engine:
+            assert {engine.ready(i).source for i in range(3)} == {"cache"}
+    assert len(built(three.path / ".cache")) == 3
+
+
+@dataclass(frozen=True)
+class NoRoom(Onnxruntime):
+    """A device without a free block."""
+
+    def build(self, onnx: bytes, target: Path) -> None:
+        raise DiskFull("disk must have room, got a full disk")
+
+
+def test_without_room_for_a_cache_the_portable_file_is_served_and_said(three: Portfolio) -> None:
+    with Engine(three.path, backend=NoRoom()) as engine:
+        assert engine.ready(2).source == "onnx"
+        assert "not cached: disk must have room" in engine.ready(2).note
+        np.testing.assert_array_equal(engine.run(INPUT, "large").outputs["output"], expected("large"))
+
+
+def test_a_cache_can_lie_outside_of_a_portfolio_that_is_read_only(three: Portfolio, tmp_path: Path) -> None:
+    with Engine(three.path, cache=tmp_path / "c") as engine:
+        assert engine.run(INPUT).variant == "large"
+    assert not (three.path / ".cache").exists()
+    shutil.rmtree(tmp_path / "c")
