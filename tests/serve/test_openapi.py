@@ -8,6 +8,7 @@ import pytest
 
 from edgeshift.serve.app import routes
 from edgeshift.serve.codes import REFUSALS
+from edgeshift.serve.infer import Infer
 from edgeshift.serve.service import Service
 from tests.serve.made import AUTHORISED, MODEL_AT, Client, body
 
@@ -29,7 +30,7 @@ def test_every_address_is_in_it(client: Client, served: tuple[Service, Client]) 
     }
     real = {
         (route.path, verb.lower())  # type: ignore[attr-defined]  # all are Routes
-        for route in routes(served[0])
+        for route in routes(served[0], Infer(served[0]))
         for verb in route.methods - {"HEAD"}  # type: ignore[attr-defined]
     }
     assert there == real

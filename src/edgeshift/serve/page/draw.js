@@ -26,11 +26,12 @@ const known = value => value !== null && value !== undefined;
 function significant(value) {
   if (!known(value)) return NOTHING;
   if (value === 0) return "0";
-  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en").replaceAll(",", " ");
+  if (Math.abs(value) >= 1000) return count(value);
   const exponent = Number(value.toExponential(2).split("e")[1]);
   return value.toFixed(Math.min(6, Math.max(0, 2 - exponent)));
 }
 
+const count = value => (known(value) ? Math.round(value).toLocaleString("en").replaceAll(",", "\u202f") : NOTHING);
 const ms = value => (known(value) ? `${significant(value)} ms` : NOTHING);
 const percent = value => (known(value) ? `${(100 * value).toFixed(value >= 0.9995 || value === 0 ? 0 : value < 0.01 ? 2 : 1)} %` : NOTHING);
 
@@ -49,7 +50,7 @@ function ago(seconds) {
 }
 
 // The smallest of 1, 2, 5 times a power of ten that is not below a value: the top of an axis.
-function top(value) {
+function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find(m => m * power >= value * 0.9999);
@@ -88,7 +89,7 @@ function chart(box, history, now, lines, unit, label, mark) {
   const values = history.flatMap(h => lines.map(([, key]) => h[key])).filter(known);
   const most = Math.max(...values, 0);
   const shown = mark && (most === 0 || mark.value <= 4 * most) ? mark.value : 0;
-  const high = top(Math.max(most * 1.05, shown * 1.15));
+  const high = ceiling(Math.max(most * 1.05, shown * 1.15));
   const y = v => at.bottom - (at.bottom - 10) * v / high;
   for (const v of [0, high / 2, high]) {
     at.picture.append(svg("line", { class: v ? "grid" : "base", x1: at.left, x2: at.right, y1: y(v), y2: y(v) }));
@@ -114,9 +115,9 @@ function chart(box, history, now, lines, unit, label, mark) {
 function lanes(box, history, now, variants) {
   const names = variants.map(v => v.name).reverse();
   const longest = Math.max(...names.map(n => n.length));
-  const left = Math.min(150, Math.max(46, 8 + 7 * longest));
+  const left = Math.min(150, Math.max(46, 10 + 7.6 * longest));
   const at = frame(box, 20 * names.length + 24, left);
-  const fits = Math.max(3, Math.floor((left - 8) / 7));
+  const fits = Math.max(3, Math.floor((left - 10) / 7.6));
   names.forEach((name, row) => {
     const y = 20 * row + 2;
     const short = name.length > fits ? `${name.slice(0, fits - 1)}…` : name;

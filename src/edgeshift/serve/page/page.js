@@ -36,7 +36,7 @@ function show(data) {
   switches(data);
   rows(by("sensors"), data.sensors.map(s => [s.name, `${significant(s.value)} ${s.unit}`, ago(s.age_s)]),
     ["Sensor", "Value", "Read"], "No sensor of this device can be read; the policy goes by its own service time.");
-  rows(by("refused"), data.refused.map(r => [r.code, significant(r.count)]),
+  rows(by("refused"), data.refused.map(r => [r.code, count(r.count)]),
     ["Code", "Requests"], "No request was refused.");
 }
 
@@ -60,11 +60,11 @@ function tiles(data) {
     tile("Latency, 95 % within", ms(now.p95_ms),
       data.deadline_ms ? (share === null ? `deadline ${ms(data.deadline_ms)}` : share > 1 ? `over the deadline of ${ms(data.deadline_ms)}` : `${percent(share)} of ${ms(data.deadline_ms)}`) : `median ${ms(now.p50_ms)}, no deadline`,
       share !== null && share > 1, share),
-    tile("Late or refused", percent(now.late), late ? "more than 1 in 20" : "of the last minute", late),
+    tile("Late or refused", percent(now.late), late ? "of the last minute, over 1 in 20" : "of the last minute", late),
     tile("Accuracy expected", percent(now.accuracy), "right and on time"),
     tile("Memory", bytes(now.memory_bytes), "resident"),
     tile("Slowdown", known(now.slowdown) ? `${significant(now.slowdown)} ×` : NOTHING, "service time over profile"),
-    tile("Generation", String(data.generation), `up ${ago(data.uptime_s).replace(" ago", "")}, ${significant(data.switches)} switches`),
+    tile("Generation", String(data.generation), `up ${ago(data.uptime_s).replace(" ago", "")}, ${count(data.switches)} switches`),
   );
 }
 
@@ -74,7 +74,7 @@ function charts(data) {
   frames.latency = chart(by("latency"), data.history, data.uptime_s, [["p99", "p99_ms"], ["p95", "p95_ms"], ["p50", "p50_ms"]], "ms",
     `Latency over five minutes; at the end median ${ms(end?.p50_ms)}, 95th percentile ${ms(end?.p95_ms)}`, mark);
   frames.rate = chart(by("rate"), data.history, data.uptime_s, [["p95", "rate"], ["refused", "refused"]], "",
-    `Requests per second over five minutes; at the end ${significant(end?.rate)} answered, ${significant(end?.refused)} refused`, null);
+    `Requests per second over five minutes; at the end ${count(end?.rate)} answered, ${count(end?.refused)} refused`, null);
   frames.active = lanes(by("active"), data.history, data.uptime_s, data.variants);
 }
 
@@ -86,8 +86,8 @@ function read(event, name) {
   const seconds = (at.right - x) / (at.right - at.left) * SPAN;
   const near = last.history.reduce((a, b) =>
     Math.abs(last.uptime_s - a.time_s - seconds) <= Math.abs(last.uptime_s - b.time_s - seconds) ? a : b);
-  by("reading").textContent = `${ago(last.uptime_s - near.time_s)}: ${near.active}, ${significant(near.rate)}/s answered, ` +
-    `${significant(near.refused)}/s refused, median ${ms(near.p50_ms)}, 95 % ${ms(near.p95_ms)}, 99 % ${ms(near.p99_ms)}`;
+  by("reading").textContent = `${ago(last.uptime_s - near.time_s)}: ${near.active}, ${count(near.rate)}/s answered, ` +
+    `${count(near.refused)}/s refused, median ${ms(near.p50_ms)}, 95 % ${ms(near.p95_ms)}, 99 % ${ms(near.p99_ms)}`;
 }
 
 function rows(table, lines, heads, empty) {
@@ -119,7 +119,7 @@ function variants(data) {
     if (v.quarantined) tags.push(html("span", { class: "tag bad" }, "quarantined"));
     else if (!v.ready) tags.push(html("span", { class: "tag" }, "not loaded"));
     row.cells[0].replaceChildren(v.name, ...tags);
-    const texts = [percent(v.accuracy), ms(v.latency_ms), ms(v.p95_ms), bytes(v.size_bytes), significant(v.requests)];
+    const texts = [percent(v.accuracy), ms(v.latency_ms), ms(v.p95_ms), bytes(v.size_bytes), count(v.requests)];
     texts.forEach((text, cell) => { row.cells[cell + 1].textContent = text; });
     const button = row.querySelector("button");
     if (button) {
@@ -136,7 +136,7 @@ function variants(data) {
 
 function build(table, names, management) {
   const heads = ["Variant", "Accuracy", "Profiled median", "Profiled p95", "File", "Answers", ...(management ? ["Pin"] : [])];
-  const wide = i => (i === 3 || i === 4 ? { class: "wide" } : {});
+  const wide = i => (i >= 2 && i <= 4 ? { class: "wide" } : {});
   const head = html("tr", {}, ...heads.map((h, i) => html("th", { scope: "col", ...wide(i) }, h)));
   const body = names.map(name => {
     const row = html("tr", {}, html("th", { scope: "row" }), ...[1, 2, 3, 4, 5].map(i => html("td", wide(i))));
@@ -156,12 +156,12 @@ function build(table, names, management) {
 function switches(data) {
   const rank = Object.fromEntries(data.variants.map((v, i) => [v.name, i]));
   by("switch-note").textContent = events.length < data.switches
-    ? `The last ${events.length} of ${significant(data.switches)}.` : `${significant(data.switches)} since the start.`;
+    ? `The last ${events.length} of ${count(data.switches)}.` : `${count(data.switches)} since the start.`;
   const lines = events.map(e => {
     const up = rank[e.to] > rank[e.from];
     const arrow = html("span", { class: "arrow", "aria-hidden": "true" }, up ? "▲" : "▼");
     const what = html("span", { class: "what" }, arrow, `${e.from} → ${e.to}`);
-    return html("li", {}, html("time", {}, ago(data.uptime_s - e.uptime_s)), what, html("span", { class: "why" }, e.cause));
+    return html("li", {}, html("time", {}, ago(data.uptime_s - e.time_s)), what, html("span", { class: "why" }, e.cause));
   });
   by("switches").replaceChildren(...(lines.length ? lines : [html("li", { class: "none" }, "No switch yet.")]));
 }
