@@ -8,7 +8,7 @@ from functools import cache
 from edgeshift.core.errors import BadValue
 from edgeshift.core.registry import Shelf
 from edgeshift.runtime.policies.shape import Policy
-from edgeshift.runtime.state import Ladder, State
+from edgeshift.runtime.state import Decision, Ladder, State
 
 # Older than this, a reading says nothing about the device any more.
 MAX_AGE_S = 5.0
@@ -49,6 +49,25 @@ def loads_are_sane(state: State) -> bool:
 def in_time(state: State, latency_s: float) -> bool:
     """Whether an answer that takes `latency_s` from here on meets the deadline; not for a nan."""
     return state.waited_s + latency_s <= state.deadline_s
+
+
+def answered_by(
+    inner: str | Policy, state: State, ladder: Ladder, top: int, cause: str, memory: tuple[float, ...] = ()
+) -> Decision:
+    """What the inner policy wants at or below `top`; what it remembers goes behind `memory`.
+
+    Args:
+        inner: Policy or its name.
+        state: Its memory is what the inner policy remembers.
+        ladder: All that there is.
+        top: Highest index allowed.
+        cause: Of a decision that the cap was in the way of.
+        memory: Of the cap itself.
+    """
+    seen, lower = under(top, state, ladder)
+    found = inner_of(inner).choose(seen, lower)
+    capped = found.admit and found.variant == len(lower) - 1 < len(ladder) - 1
+    return Decision(found.variant, cause if capped else found.cause, found.admit, memory + found.memory)
 
 
 def settled(wanted: int, active: int, since_switch_s: float, dwell_s: float) -> int:
@@ -101,6 +120,14 @@ def sensors_of(policy: Policy) -> tuple[str, ...]:
     if inner is not None:
         found |= dict.fromkeys(sensors_of(inner_of(inner)))
     return tuple(found)
+
+
+def rung(part: float, ladder: Ladder) -> int:
+    """The highest index at which at most this part of the ladder is climbed; 0 for a nan."""
+    top = len(ladder) - 1
+    if not part > 0:
+        return 0
+    return top if part >= 1 else int(part * top)
 
 
 def under(top: int, state: State, ladder: Ladder) -> tuple[State, Ladder]:

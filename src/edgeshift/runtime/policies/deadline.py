@@ -46,7 +46,8 @@ class Deadline(Policy):
 
     Attributes:
         margin: Of the deadline, 0..1; the rest is for what the p95 does not cover.
-        dwell_s: Seconds after a switch before a larger variant may be chosen.
+        dwell_s: Seconds after a switch before a larger variant may be chosen. Short, for a switch between warm variants
+            is one store; give it seconds where variants are opened on demand.
         unsure: Assumed slowdown where none was measured in the last 5 s, 1 or more.
         weight: Of the newest outcome in the learned risk, 0..1.
         reject: Whether a request that cannot be in time is refused instead of served late.
@@ -60,7 +61,7 @@ class Deadline(Policy):
     )
 
     margin: float = 0.95
-    dwell_s: float = 0.02
+    dwell_s: float = 0.002
     unsure: float = 1.5
     weight: float = 0.05
     reject: bool = True

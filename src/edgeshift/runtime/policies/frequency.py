@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The variant that keeps its latency at the present clock."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from edgeshift.core.card import Card
+from edgeshift.runtime.limits import MAX_AGE_S, SLOWDOWNS, answered_by, from_zero, share, trusted
+from edgeshift.runtime.policies.shape import Policy
+from edgeshift.runtime.state import Decision, Ladder, Profile, State
+
+# No governor goes below a twentieth of the full clock; above full is boost.
+PLAUSIBLE_SHARE = (0.05, 1.5)
+# How much a point of the fit counts after one more came; half of 700 points.
+KEPT = 0.999
+# Points and variance of 1/f before the fit is used: three clocks 0.2 apart give 0.1.
+ENOUGH, SPREAD = 30.0, 0.01
+
+
+@dataclass(frozen=True)
+class Frequency(Policy):
+    """A cap on another policy: the largest variant whose predicted latency at this clock is under the target.
+
+    The clock is the sensor `cpufreq`; without one that can be trusted, the own slowdown of the last 5 s stands for it.
+    A variant takes `a / f + b`: at first with `b` = the profile's `fixed_ms`, later with a share that is
+    fitted to the slowdowns seen at different clocks, by least squares with forgetting. Dynamic frequency then
+    changes the variant instead of the latency, as in the paper, whose table is here a formula.
+
+    Attributes:
+        inner: Policy that chooses below the cap, or its name.
+        target_ms: Latency to stay under; 0 = `margin` of the request's deadline.
+        margin: Of the deadline, 0..1.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="frequency",
+        says="The largest variant under the target at the present clock, around another policy.",
+        paper="Gong et al., 2022 (All-in-One)",
+        link="https://arxiv.org/abs/2212.05122",
+        needs="measurements",
+    )
+    sensors: ClassVar[tuple[str, ...]] = ("cpufreq",)
+
+    inner: str | Policy = "deadline"
+    target_ms: float = 0.0
+    margin: float = 0.85
+
+    def __post_init__(self) -> None:
+        from_zero("target_ms", self.target_ms)
+        share("margin", self.margin)
+
+    def choose(self, state: State, ladder: Ladder) -> Decision:
+        """See `Policy.choose`. Remembers the sums of the fit; this request's point counts from the next on."""
+        sums = state.memory[:5] if len(state.memory) >= 5 else (0.0,) * 5
+        rest = replace(state, memory=state.memory[5:])
+        clock = trusted(state, "cpufreq", *PLAUSIBLE_SHARE)
+        fresh = 0 <= state.slowdown_age_s <= MAX_AGE_S and SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]
+        if clock is None and not fresh:
+            return answered_by(self.inner, rest, ladder, 0, "clock unknown", sums)
+        target_ms = self.target_ms or self.margin * 1000 * state.deadline_s
+        top = 0
+        for index in range(len(ladder) - 1, 0, -1):
+            if _predicted_ms(ladder.profiles[index], clock, state.slowdown, sums) <= target_ms:
+                top = index
+                break
+        if clock is not None and fresh:
+            x, y = 1 / clock, state.slowdown
+            sums = tuple(KEPT * s + new for s, new in zip(sums, (1.0, x, y, x * x, x * y), strict=True))
+        return answered_by(self.inner, rest, ladder, top, "clock", sums)
+
+
+def _predicted_ms(profile: Profile, clock: float | None, slowdown: float, sums: tuple[float, ...]) -> float:
+    """The variant's latency at that clock; at that slowdown if the clock is unknown."""
+    if clock is None:
+        return profile.latency_ms * slowdown
+    n, x, y, xx, xy = sums
+    if n >= ENOUGH and (variance := xx / n - (x / n) ** 2) >= SPREAD:
+        moving = max(0.0, (xy / n - x * y / n**2) / variance)
+        return profile.latency_ms * (moving / clock + max(0.0, y / n - moving * x / n))
+    return (profile.latency_ms - profile.fixed_ms) / clock + profile.fixed_ms
