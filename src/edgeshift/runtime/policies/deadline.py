@@ -51,6 +51,8 @@ class Deadline(Policy):
         unsure: Assumed slowdown where none was measured in the last 5 s, 1 or more.
         weight: Of the newest outcome in the learned risk, 0..1.
         reject: Whether a request that cannot be in time is refused instead of served late.
+        probe_s: Where nothing was measured for this long, a request that would be in time at the profiled speed
+            is admitted whatever the slowdown was: who refuses everything never learns that the device recovered.
     """
 
     card: ClassVar[Card] = Card(
@@ -65,11 +67,13 @@ class Deadline(Policy):
     unsure: float = 1.5
     weight: float = 0.05
     reject: bool = True
+    probe_s: float = 0.1
 
     def __post_init__(self) -> None:
         share("margin", self.margin)
         share("weight", self.weight)
         from_zero("dwell_s", self.dwell_s)
+        from_zero("probe_s", self.probe_s)
         if not 1 <= self.unsure < math.inf:
             raise BadValue("unsure", self.unsure, "a finite number from 1")
 
@@ -93,7 +97,8 @@ class Deadline(Policy):
         idle = not state.queued and state.waited_s * 1000 < IDLE * smallest.latency_ms
         following = self._learned(memory, step, lost=lost, idle=idle)
         if late and self.reject:
-            return Decision(0, "late", False, following)
+            probes = state.slowdown_age_s > self.probe_s and in_time(state, smallest.p95_ms / 1000)
+            return Decision(0, "probe" if probes else "late", probes, following)
         risk = 1.0
         if full < 1:
             busy = state.rate * smallest.latency_ms * slowdown / 1000
