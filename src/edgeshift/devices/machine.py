@@ -72,3 +72,17 @@ def describe_device(root: Path = Path("/")) -> str:
         f"{platform.system()} {platform.machine()}",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def caches(root: Path = Path("/")) -> dict[int, int]:
+    """Level -> KiB of the data caches that the first core uses; empty where the system does not say."""
+    found: dict[int, int] = {}
+    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = ((folder / f).read_text().strip() for f in ("level", "type", "size"))
+        except OSError:
+            continue
+        units = {"K": 1, "M": 1024}
+        if kind != "Instruction" and level.isdigit() and size[:-1].isdigit() and size[-1:] in units:
+            found[int(level)] = int(size[:-1]) * units[size[-1]]
+    return found

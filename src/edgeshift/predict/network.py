@@ -36,6 +36,11 @@ KINDS = (
     "conv_1x1", "conv_3x3", "conv_large", "depthwise", "grouped", "linear", "pool", "global_pool", "add",
     "multiply", "concat", "activation", "norm", "softmax", "resize", "move", "quantise", "recurrent", "other",
 )  # fmt: skip
+# Columns of `Network.kernel_rows`. "places": height * width; "adds", "activations": of the operators in its tail.
+KERNEL_COLUMNS = (
+    "kind", "macs", "bytes_read", "bytes_written", "weight_bytes", "in_channels", "out_channels", "in_places",
+    "out_places", "kernel", "stride", "groups", "bits", "batch", "adds", "activations", "depth",
+)  # fmt: skip
 # Sums over the network whose logs are features, in the order of `counts`.
 SUMS = ("macs", "parameters", "activations", "bytes", "largest_activation", "peak_bytes")
 COUNT_NAMES = (
@@ -130,6 +135,35 @@ class Kernel:
         """Multiply-accumulates of all parts."""
         return self.head.macs + sum(node.macs for node in self.tail)
 
+    def row(self, network: "Network", depth: int) -> list[float]:
+        """What `KERNEL_COLUMNS` names."""
+        head, kinds = self.head, [node.kind for node in self.tail]
+        inputs = sum(network.kernels[i].bytes_written if i >= 0 else network.input_bytes for i in self.inputs)
+        last = self.tail[-1] if self.tail else head
+        return [
+            KINDS.index(head.kind),
+            self.macs,
+            self.bytes_read,
+            self.bytes_written,
+            max(0, self.bytes_read - inputs),
+            head.in_channels,
+            last.out_channels,
+            _places(head.in_shape),
+            _places(last.shape),
+            math.sqrt(head.kernel[0] * head.kernel[1]),
+            head.stride,
+            head.groups,
+            last.bits,
+            last.shape[0] if last.shape else 1,
+            kinds.count("add"),
+            kinds.count("activation"),
+            depth,
+        ]
+
+
+def _places(shape: tuple[int, ...]) -> int:
+    return math.prod(shape[2:]) if len(shape) > 3 else math.prod(shape[1:-1])
+
 
 @dataclass(frozen=True)
 class Network:
@@ -215,6 +249,16 @@ class Network:
     def weight_bytes(self) -> int:
         """Bytes of stored numbers, as the operators read them."""
         return sum(n.bytes_read - sum(self._bytes_of(i) for i in n.inputs) for n in self.nodes)
+
+    @cached_property
+    def kernel_rows(self) -> NDArray[np.float64]:
+        """`(kernels, len(KERNEL_COLUMNS))`: each kernel as numbers; "kind" is its place in `KINDS`."""
+        depths: list[int] = []
+        rows = []
+        for kernel in self.kernels:
+            depths.append(1 + max((depths[i] for i in kernel.inputs if i >= 0), default=0))
+            rows.append(kernel.row(self, depths[-1]))
+        return np.array(rows, np.float64)
 
     @cached_property
     def depth(self) -> int:
