@@ -27,8 +27,9 @@ from edgeshift.train import METHODS, Task, Training
 from edgeshift.train.accuracy import batches_of
 from edgeshift.train.checkpoint import Folder
 from edgeshift.train.exact import repeatable
-from edgeshift.train.loop import Trainer
+from edgeshift.train.macs import counted
 from edgeshift.train.run import copied
+from edgeshift.train.trainer import Trainer
 
 ROUNDS = 5
 STEPS = 4
@@ -46,9 +47,20 @@ def candidate(threads: int, channels_last: bool, batch_size: int) -> float:
     training = Training(epochs=1, batch_size=batch_size, augment="crop_flip", channels_last=channels_last)
     fresh = copied(build(ref).state_dict())
     method = METHODS.make("iterative_magnitude")
-    trainer = Trainer(method, task, training, Folder(Path()), fresh, threads, False, Silent())
     with repeatable(threads):
         batches = batches_of(split, task.mean, task.std, channels_last=channels_last)
+        trainer = Trainer(
+            method=method,
+            task=task,
+            training=training,
+            store=Folder(Path()),
+            fresh=fresh,
+            threads=threads,
+            bf16=False,
+            device="cpu",
+            macs=counted(build(ref), next(batches.plain(1))[0], ()),
+            progress=Silent(),
+        )
         run, _ = trainer.begin(0, 1.0, STEPS + 1, None, None)
         run.model.train()
         start = 0.0

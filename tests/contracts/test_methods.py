@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all methods promise, on real digits and a network of 2 k weights."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ BY_COUNT = {"pattern": "channel", "pattern_options": {"cost": "channels"}}
 BY_MACS = {"pattern": "channel"}
 
 
+def having(*options: str) -> list[str]:
+    """Methods with all of these options."""
+    return [n for n in NAMES if set(options) <= {f.name for f in fields(METHODS.find(n))}]
+
+
+# A criterion and any pattern decide what these remove.
+CUTTING = having("criterion", "pattern", "pattern_options")
+# Levels of the others are not cut from one another.
+NESTED = [*CUTTING, "network_slimming", "soft_masking"]
+# Options under which a method removes single weights, and keeps a share of them to the weight.
+SINGLE: dict[str, dict[str, Any]] = {
+    **{n: {"pattern": "unstructured"} for n in having("pattern")},
+    "grow_and_prune": {},
+}
+# All training happens in level 0, whatever the weights are.
+ONCE = ("supernet",)
+
+
 def network(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -41,14 +60,14 @@ def network(seed: int = 0) -> nn.Module:
         )
 
 
-def group(channels: int, macs: float, *names: str) -> ChannelGroup:
+def group(channels: int, macs: float, reader: str, *names: str) -> ChannelGroup:
     rows = np.arange(channels, dtype=np.int64).reshape(channels, 1)
-    return ChannelGroup(names[0], dict.fromkeys(names, rows), macs)
+    return ChannelGroup(names[0], dict.fromkeys(names, rows), macs, {reader: rows})
 
 
 GROUPS = (
-    group(10, 12096.0, "0.weight", "0.bias", "1.weight", "1.bias"),
-    group(20, 5770.0, "3.weight", "4.weight", "4.bias"),
+    group(10, 12096.0, "3.weight", "0.weight", "0.bias", "1.weight", "1.bias"),
+    group(20, 5770.0, "8.weight", "3.weight", "4.weight", "4.bias"),
 )
 MASKED = 10 * 9 + 20 * 90 + 10 * 20
 
@@ -66,22 +85,28 @@ def levels(task: Task, folder: Path, method: Method, **training: Any) -> list[Le
     return list(run_levels(method, task, options, LEVELS, folder, Silent()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CUTTING)
 @pytest.mark.parametrize("criterion", ["magnitude", "random"])
-def test_kept_weights_are_counted_exactly(task: Task, tmp_path: Path, name: str, criterion: str) -> None:
-    found = levels(task, tmp_path, METHODS.make(name, criterion=criterion))
+def test_any_criterion_decides(task: Task, tmp_path: Path, name: str, criterion: str) -> None:
+    found = levels(task, tmp_path, METHODS.make(name, criterion=criterion, pattern="unstructured"))
+    assert [level.masks.kept for level in found] == [round(kept * MASKED) for kept in LEVELS]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_kept_weights_are_counted_exactly(task: Task, tmp_path: Path, name: str) -> None:
+    found = levels(task, tmp_path, METHODS.make(name, **SINGLE[name]))
     assert [level.masks.total for level in found] == [MASKED] * 3
     assert [level.masks.kept for level in found] == [round(kept * MASKED) for kept in LEVELS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CUTTING)
 def test_kept_channels_are_counted_exactly(task: Task, tmp_path: Path, name: str) -> None:
     found = levels(task, tmp_path, METHODS.make(name, **BY_COUNT))
     counts = [sum(int(level.masks.tensors[n].sum()) for n in ("1.bias", "4.bias")) for level in found]
     assert counts == [30, round(0.61 * 30), round(0.3 * 30)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CUTTING)
 def test_kept_macs_reach_the_share_to_within_a_channel(task: Task, tmp_path: Path, name: str) -> None:
     found = levels(task, tmp_path, METHODS.make(name, **BY_MACS))
     total = sum(g.channels * g.macs for g in GROUPS)
@@ -94,8 +119,15 @@ def test_kept_macs_reach_the_share_to_within_a_channel(task: Task, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, BY_COUNT, BY_MACS], ids=["unstructured", "channels", "macs"])
-def test_removed_weights_are_exactly_zero(
+def test_removed_weights_are_exactly_zero(task: Task, tmp_path: Path, name: str) -> None:
+    for level in levels(task, tmp_path, METHODS.make(name)):
+        for parameter, mask in level.masks.tensors.items():
+            assert not level.state[parameter].numpy()[~mask].any()
+
+
+@pytest.mark.parametrize("name", CUTTING)
+@pytest.mark.parametrize("options", [BY_COUNT, BY_MACS], ids=["channels", "macs"])
+def test_removed_channels_are_exactly_zero(
     task: Task, tmp_path: Path, name: str, options: dict[str, Any]
 ) -> None:
     for level in levels(task, tmp_path, METHODS.make(name, **options)):
@@ -103,7 +135,7 @@ def test_removed_weights_are_exactly_zero(
             assert not level.state[parameter].numpy()[~mask].any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CUTTING)
 def test_a_removed_channel_is_constant_zero(task: Task, tmp_path: Path, name: str) -> None:
     level = levels(task, tmp_path, METHODS.make(name, **BY_COUNT))[2]
     model = network().eval()
@@ -133,20 +165,18 @@ def test_momentum_does_not_revive_the_removed(task: Task, tmp_path: Path, name: 
             super().after_step(run)
             for parameter, mask in run.masking.tensors.items():
                 weight = run.masking.parameters[parameter]
-                momentum = run.optimizer.state[weight]["momentum_buffer"]
-                seen.append(bool(weight[~mask].any() or momentum[~mask].any()))
+                momentum = run.optimizer.state[weight].get("momentum_buffer")
+                moving = momentum is not None and momentum[~mask].any()
+                seen.append(bool(weight[~mask].any() or moving))
 
     levels(task, tmp_path, Watching())
-    assert len(seen) == 3 * 10 * 3  # levels, steps, masked weights
+    assert len(seen) >= 10  # steps of one level
     assert not any(seen)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, BY_COUNT], ids=["unstructured", "channels"])
-def test_each_level_keeps_among_what_the_level_before_kept(
-    task: Task, tmp_path: Path, name: str, options: dict[str, Any]
-) -> None:
-    _, more, fewer = levels(task, tmp_path, METHODS.make(name, **options))
+@pytest.mark.parametrize("name", NESTED)
+def test_each_level_keeps_among_what_the_level_before_kept(task: Task, tmp_path: Path, name: str) -> None:
+    _, more, fewer = levels(task, tmp_path, METHODS.make(name))
     assert all((more.masks.tensors[n] | ~mask).all() for n, mask in fewer.masks.tensors.items())
 
 
@@ -161,17 +191,18 @@ def test_seeds_decide_the_bytes(task: Task, tmp_path: Path, name: str) -> None:
     assert all(x != y for x, y in zip(a, c, strict=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ONCE])
 def test_a_trained_network_is_cut_without_training_level_0(task: Task, tmp_path: Path, name: str) -> None:
     found = levels(task, tmp_path, METHODS.make(name), first_epochs=0)
     assert all(torch.equal(t, found[0].state[n]) for n, t in network().state_dict().items())
-    assert [level.masks.kept for level in found] == [round(kept * MASKED) for kept in LEVELS]
+    assert found[0].masks.sparsity == 0 < found[1].masks.sparsity <= found[2].masks.sparsity
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_excluded_stays_whole(task: Task, tmp_path: Path, name: str) -> None:
     level = levels(task, tmp_path, METHODS.make(name, exclude=("8.*",)))[2]
-    assert set(level.masks.tensors) == {"0.weight", "3.weight"}
+    assert "8.weight" not in level.masks.tensors
+    assert level.masks.sparsity > 0
     assert level.state["8.weight"].all()
 
 
@@ -182,7 +213,7 @@ def test_levels_begin_dense(task: Task, tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", having("criterion"))
 def test_names_are_checked_before_anything_is_computed(task: Task, tmp_path: Path, name: str) -> None:
     with pytest.raises(UnknownName, match="no criterion named 'magnitud'; did you mean 'magnitude'"):
         list(run_levels(METHODS.make(name, criterion="magnitud"), task, TRAINING, LEVELS, tmp_path, Silent()))
@@ -194,4 +225,30 @@ def test_a_method_is_final_and_holds_options_only(name: str) -> None:
     method = METHODS.make(name)
     assert type(method).__mro__[1] is Method
     with pytest.raises(AttributeError, match="cannot assign to field"):
-        method.criterion = "random"
+        setattr(method, fields(method)[0].name, "random")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_log_counts_what_training_costs(task: Task, tmp_path: Path, name: str) -> None:
+    found = levels(task, tmp_path, METHODS.make(name))
+    spent = [sum(record["training_macs"] for record in level.curve) for level in found]
+    dense = 3 * (10 * 9 * 64 + 20 * 90 * 64 + 10 * 20) * 500 * 2  # passes, layers, images, epochs
+    if name in ONCE:
+        assert spent[0] > dense
+        assert spent[1:] == [0, 0]
+        return
+    assert spent[0] == pytest.approx(dense)
+    assert 0 < spent[2] < spent[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_goes_on_from_weights_that_are_trained(task: Task, tmp_path: Path, name: str) -> None:
+    trained = levels(task, tmp_path / "first", METHODS.make("one_shot"), epochs=4)[0]
+
+    def factory() -> nn.Module:
+        model = network()
+        model.load_state_dict(trained.state)
+        return model
+
+    found = levels(replace(task, factory=factory), tmp_path / "second", METHODS.make(name), first_epochs=0)
+    assert found[0].validation_accuracy >= trained.validation_accuracy - 0.2

@@ -38,7 +38,11 @@ def groups() -> tuple[ChannelGroup, ...]:
 
     first = {"0.weight": rows(8), "1.weight": rows(8), "1.bias": rows(8)}
     second = {"3.weight": rows(16), "4.weight": rows(16), "4.bias": rows(16)}
-    return ChannelGroup("0", first, macs=9792.0), ChannelGroup("3", second, macs=4648.0)
+    read = np.arange(64, dtype=np.int64).reshape(16, 4)  # pooled to 2x2 and flattened
+    return (
+        ChannelGroup("0", first, macs=9792.0, columns={"3.weight": rows(8)}),
+        ChannelGroup("3", second, macs=4648.0, columns={"9.weight": read}),
+    )
 
 
 @pytest.fixture(scope="session")

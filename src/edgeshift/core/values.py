@@ -88,11 +88,14 @@ class ChannelGroup:
         rows: Parameter name -> int array `(channels, k)`: the rows (axis 0) that make each channel.
             Zeroing all of them, batch-norm scale and shift included, makes the channel constant zero.
         macs: Multiply-accumulates that go per channel when it is removed, for one input.
+        columns: Parameter name -> int array `(channels, k)`: the columns (axis 1) that read each channel, of
+            convolutions and linear layers. Zeroing all of them makes the channel unread.
     """
 
     name: str
     rows: Mapping[str, NDArray[np.int64]]
     macs: float
+    columns: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -101,7 +104,7 @@ class ChannelGroup:
 
     def check(self) -> "ChannelGroup":
         """Self, or BadValue."""
-        if len({r.shape[0] for r in self.rows.values()}) != 1:
+        if len({r.shape[0] for r in (*self.rows.values(), *self.columns.values())}) != 1:
             raise BadValue(
                 f"rows of {self.name}", {n: r.shape for n, r in self.rows.items()}, "equally many channels"
             )

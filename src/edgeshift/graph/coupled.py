@@ -32,6 +32,7 @@ def channel_groups(model: nn.Module, example: Tensor | tuple[Any, ...]) -> tuple
     for box in ties.boxes:  # a block that must stay full is no free choice of single channels
         pinned[ties.roots(box.cells)] = True
     rows, cost = _rows_of_atoms(graph, ties, pinned)
+    readers = _readers_of_atoms(graph, ties)
     batch = graph.shape(graph.inputs[0])[0]
     grouped: dict[tuple[tuple[str, int], ...], list[int]] = {}
     for atom, members in rows.items():
@@ -47,8 +48,33 @@ def channel_groups(model: nn.Module, example: Tensor | tuple[Any, ...]) -> tuple
         }
         first = next(n for n in table if n.endswith("weight"))
         share = float(np.mean([cost.get(a, 0.0) for a in members_of])) / batch
-        found.append(ChannelGroup(first.removesuffix(".weight"), table, share).check())
+        read = _columns_of(readers, members_of)
+        found.append(ChannelGroup(first.removesuffix(".weight"), table, share, read).check())
     return tuple(found)
+
+
+def _readers_of_atoms(graph: ChannelGraph, ties: Ties) -> dict[int, dict[str, list[int]]]:
+    """Atom -> parameter -> its columns that read the channel, of convolutions and linear layers."""
+    readers: dict[int, dict[str, list[int]]] = {}
+    for node in graph.nodes:
+        if node.kind not in ("conv", "linear") or node.inputs[1] is None or node.attributes.get("transposed"):
+            continue
+        vector = ties.labels[node.inputs[1]].axes[1]
+        name = graph.values[node.inputs[1]].param
+        if vector is None or name is None:
+            continue
+        for column, atom in enumerate(ties.roots(vector).tolist()):
+            found = readers.setdefault(atom, {}).setdefault(name, [])
+            if column not in found:
+                found.append(column)
+    return readers
+
+
+def _columns_of(readers: dict[int, dict[str, list[int]]], atoms: list[int]) -> dict[str, Array]:
+    """Parameter -> `(channels, k)` columns, for those that read every channel of a group equally often."""
+    first = readers.get(atoms[0], {})
+    even = [n for n, c in first.items() if {len(readers.get(a, {}).get(n, ())) for a in atoms} == {len(c)}]
+    return {name: np.array([readers[a][name] for a in atoms], np.int64) for name in even}
 
 
 def _rows_of_atoms(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Top-1 accuracy, and batch-norm statistics measured anew."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeshift.core.errors import NotFinite
 from edgeshift.data import Split
@@ -15,10 +15,15 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def batches_of(
-    split: Split, mean: Sequence[float], std: Sequence[float], *, channels_last: bool = False
+    split: Split,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    channels_last: bool = False,
+    device: str = "cpu",
 ) -> Batches:
-    """The split's images as torch batches."""
-    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+    """The split's images as torch batches, on a device."""
+    images, labels = torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
     means, stds = (torch.tensor(v, dtype=torch.float64) for v in (tuple(mean), tuple(std)))
     return Batches(images, labels, means, stds, channels_last=channels_last)
 
@@ -48,13 +53,15 @@ def evaluate(
         return top1(model, batches_of(split, mean, std), batch_size)
 
 
-def top1(model: nn.Module, batches: Batches, batch_size: int) -> float:
-    """See `evaluate`; threads are the caller's."""
+def top1(
+    model: nn.Module, batches: Batches, batch_size: int, forward: Callable[[Tensor], Tensor] | None = None
+) -> float:
+    """See `evaluate`; threads are the caller's, and `forward` may stand for the model's own."""
     training, right = model.training, 0
     model.eval()
     with torch.inference_mode():
         for images, labels in batches.plain(batch_size):
-            outputs = model(images)
+            outputs = (forward or model)(images)
             if not outputs.isfinite().all():
                 raise NotFinite("outputs of the model must be finite, got NaN or infinity in evaluation")
             right += int((outputs.argmax(1) == labels).sum())

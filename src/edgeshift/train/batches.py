@@ -23,7 +23,7 @@ class Batches:
         """Hold the images.
 
         Args:
-            images: `(N, C, H, W)`, uint8.
+            images: `(N, C, H, W)`, uint8; they and all batches stay on their device.
             labels: `(N,)`, int64.
             mean: `(C,)`, on the 0..1 scale.
             std: `(C,)`, on the 0..1 scale.
@@ -31,8 +31,8 @@ class Batches:
         """
         self.images, self.labels = images, labels
         # (x / 255 - mean) / std as one multiply and one add.
-        self.scale = (1 / (255 * std)).float().reshape(1, -1, 1, 1)
-        self.shift = (-mean / std).float().reshape(1, -1, 1, 1)
+        self.scale = (1 / (255 * std)).float().reshape(1, -1, 1, 1).to(images.device)
+        self.shift = (-mean / std).float().reshape(1, -1, 1, 1).to(images.device)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
 
     def steps(self, batch_size: int) -> int:
@@ -65,6 +65,7 @@ class Batches:
             if step < start:
                 continue
             generator.manual_seed(seed_for(seed, "augment", level, epoch, step))
+            index = index.to(self.images.device)
             yield self.normalised(augmented(self.images[index], augment, generator)), self.labels[index]
 
     def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -81,7 +82,7 @@ def augmented(images: Tensor, augment: str, generator: torch.Generator) -> Tenso
         images: `(n, C, H, W)`, uint8.
         augment: "none", "crop": shifted by up to an eighth of the side (at least 1 pixel), black comes
             in; "crop_flip": half of them also mirrored left to right.
-        generator: Where chance comes from.
+        generator: Where chance comes from; on the CPU, so that it is the same wherever the images are.
 
     Returns:
         The same shape and dtype.
@@ -92,10 +93,11 @@ def augmented(images: Tensor, augment: str, generator: torch.Generator) -> Tenso
     rows, columns = max(1, height // 8), max(1, width // 8)
     padded = functional.pad(images, (columns, columns, rows, rows))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    down = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
-    right = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
-    out = windows[torch.arange(n), :, down, right]
+    device = images.device
+    down = torch.randint(0, 2 * rows + 1, (n,), generator=generator).to(device)
+    right = torch.randint(0, 2 * columns + 1, (n,), generator=generator).to(device)
+    out = windows[torch.arange(n, device=device), :, down, right]
     if augment == "crop_flip":
-        mirror = torch.rand(n, generator=generator) < 0.5
+        mirror = (torch.rand(n, generator=generator) < 0.5).to(device)
         out = torch.where(mirror.reshape(n, 1, 1, 1), out.flip(3), out)
     return out

@@ -49,6 +49,7 @@ class Part:
         momentum: Parameter name -> the optimizer's buffer.
         memory: What the method keeps.
         step: Steps behind.
+        steps: Of the whole level.
         curve: One record per epoch so far.
     """
 
@@ -57,6 +58,7 @@ class Part:
     momentum: Mapping[str, Tensor]
     memory: Mapping[str, Tensor]
     step: int
+    steps: int
     curve: tuple[Mapping[str, float], ...]
 
 
@@ -170,12 +172,12 @@ class Folder:
         tensors, metadata = _read(self._part(index))
         about = json.loads(metadata["part"])
         kinds = {kind: _under(tensors, kind) for kind in KINDS}
-        return Part(**kinds, step=about["step"], curve=tuple(about["curve"]))
+        return Part(**kinds, step=about["step"], steps=about["steps"], curve=tuple(about["curve"]))
 
     def write_part(self, index: int, part: Part) -> None:
         """Make an epoch of the level in training last, and its log."""
         self.write_log(index, part.curve)
-        about = {"step": part.step, "curve": [dict(record) for record in part.curve]}
+        about = {"step": part.step, "steps": part.steps, "curve": [dict(record) for record in part.curve]}
         tensors = _over(**{kind: getattr(part, kind) for kind in KINDS})
         write_bytes(self._part(index), save(tensors, metadata={"part": json.dumps(about)}))
 

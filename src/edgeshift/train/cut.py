@@ -33,6 +33,14 @@ def maskable(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
+def scorer(name: str) -> Criterion:
+    """The criterion that scores columns under soft masks by weight and gradient; signed where it can be."""
+    found: Criterion = CRITERIA.make(name, **({"signed": True} if name == "taylor" else {}))
+    if found.card.needs not in ("weights", "gradients", "nothing"):
+        raise BadValue("criterion", name, "one that needs weights or gradients")
+    return found
+
+
 @dataclass(frozen=True)
 class Cut:
     """What removes weights at once.
@@ -61,7 +69,12 @@ class Cut:
         return self
 
     def masks(
-        self, model: nn.Module, keep: float, groups: tuple[ChannelGroup, ...], within: Masks | None = None
+        self,
+        model: nn.Module,
+        keep: float,
+        groups: tuple[ChannelGroup, ...],
+        within: Masks | None = None,
+        stats: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Masks that keep a fraction of the model.
 
@@ -70,9 +83,10 @@ class Cut:
             keep: Kept fraction, 0..1, of what the pattern counts.
             groups: Channel groups of the model.
             within: What these masks remove stays removed.
+            stats: Parameter name -> what the criterion needs beside the weight.
 
         Returns:
-            Parameter name -> bool tensor, for every parameter that the pattern covers.
+            Parameter name -> bool tensor on the CPU, for every parameter that the pattern covers.
 
         Raises:
             BadValue: If a glob of `exclude` matches nothing, or `keep` cannot be reached.
@@ -81,17 +95,22 @@ class Cut:
         parameters = dict(model.named_parameters())
         self._must_match(parameters)
         weights = [name for name in maskable(model) if not self._excluded(name)]
-        free = tuple(group for group in groups if not any(self._excluded(name) for name in group.rows))
+        free = self.free(groups)
         pattern: Pattern = PATTERNS.make(self.pattern, **self.pattern_options)
         names = pattern.covers(weights, free)
         if keep == 1 and within is None:
-            return {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in names}
+            return {n: torch.ones(parameters[n].shape, dtype=torch.bool) for n in names}
         criterion: Criterion = CRITERIA.make(self.criterion, **self.criterion_options)
-        scores = {name: criterion.score(parameters[name]) for name in names}
+        given = stats or {}
+        scores = {n: criterion.score(parameters[n].detach().cpu(), given.get(n)) for n in names}
         if within is not None:
             for name, score in scores.items():
                 score.masked_fill_(~torch.from_numpy(within.tensors[name]), GONE)
         return pattern.masks(scores, keep, free)
+
+    def free(self, groups: tuple[ChannelGroup, ...]) -> tuple[ChannelGroup, ...]:
+        """The groups without an excluded parameter."""
+        return tuple(group for group in groups if not any(self._excluded(name) for name in group.rows))
 
     def _excluded(self, name: str) -> bool:
         return any(fnmatchcase(name, glob) for glob in self.exclude)

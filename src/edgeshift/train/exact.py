@@ -18,17 +18,23 @@ NARROW = 8
 
 
 @contextmanager
-def repeatable(threads: int) -> Iterator[None]:
-    """Deterministic kernels, a fixed thread count and a random state of its own; all put back afterwards."""
+def repeatable(threads: int, device: str = "cpu") -> Iterator[None]:
+    """Deterministic kernels, a fixed thread count and a random state of its own; all put back afterwards.
+
+    On a GPU kernels are chosen by a trial instead: some that training needs have no deterministic form there.
+    """
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]  # set by its module
+        torch.backends.cudnn.benchmark,
     )
-    with torch.random.fork_rng(devices=[]):
+    exact = device == "cpu"
+    with torch.random.fork_rng(devices=[] if exact else [torch.cuda.current_device()]):
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(exact)
+        torch.backends.cudnn.benchmark = not exact
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only
         try:
             yield
@@ -36,6 +42,7 @@ def repeatable(threads: int) -> Iterator[None]:
             torch.set_num_threads(before[0])
             torch.use_deterministic_algorithms(before[1], warn_only=before[2])
             torch.utils.deterministic.fill_uninitialized_memory = before[3]  # type: ignore[attr-defined]
+            torch.backends.cudnn.benchmark = before[4]
 
 
 def takes_channels_last(model: nn.Module) -> bool:

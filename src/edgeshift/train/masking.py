@@ -48,7 +48,7 @@ class Masking:
             self.tensors[name] = torch.empty_like(parameter, dtype=torch.bool).copy_(mask)
             momentum = optimizer.state[parameter].get("momentum_buffer") if optimizer else None
             if momentum is not None:
-                momentum.mul_(mask & before[name] if name in before else mask)
+                momentum.mul_(self.tensors[name] & before[name] if name in before else self.tensors[name])
         self.apply_()
 
     @torch.no_grad()
@@ -68,5 +68,5 @@ class Masking:
     def masks(self) -> Masks:
         """The masks as a value of the house; copies."""
         return Masks(
-            {n: np.ascontiguousarray(m.contiguous().numpy()).copy() for n, m in self.tensors.items()}
+            {n: np.ascontiguousarray(m.cpu().contiguous().numpy()).copy() for n, m in self.tensors.items()}
         )

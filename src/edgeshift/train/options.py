@@ -8,11 +8,12 @@ from edgeshift.core.errors import BadValue
 
 AUGMENTS = ("none", "crop", "crop_flip")
 BF16 = ("auto", "on", "off")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How every level is trained. Equal options and seed give equal bytes on one machine.
+    """How every level is trained. Equal options and seed give equal bytes on one CPU; a GPU adds up in any order.
 
     Attributes:
         epochs: Per level; 0 = only cut and evaluate.
@@ -28,7 +29,8 @@ class Training:
         augment: "none", "crop" (shift by up to an eighth of the side) or "crop_flip" (and mirror).
         channels_last: Memory order of convolutions; 1.1 to 1.2 times the images per second on
             ResNet-20 with 1 and 2 threads (bench/train).
-        bf16: "auto" = where the CPU has bf16 instructions and a trial finds it faster.
+        bf16: "auto" = where the CPU has bf16 instructions and a trial finds it faster, or the GPU has them.
+        device: "cpu", "cuda", or "auto" = a GPU where torch finds one when a run starts.
         threads: Of torch; None = as torch has it when a run starts. Part of what makes bytes equal.
         seed: Of shuffling, augmentation and dropout.
         distil: Weight of a teacher's soft labels in the loss, 0..1; 0 = no teacher.
@@ -50,6 +52,7 @@ class Training:
     augment: str = "none"
     channels_last: bool = True
     bf16: str = "auto"
+    device: str = "auto"
     threads: int | None = None
     seed: int = 0
     distil: float = 0.0
@@ -73,6 +76,7 @@ class Training:
             ("warmup_epochs", self.warmup_epochs, 0 <= self.warmup_epochs < math.inf, "0 or more"),
             ("augment", self.augment, self.augment in AUGMENTS, f"one of {', '.join(AUGMENTS)}"),
             ("bf16", self.bf16, self.bf16 in BF16, f"one of {', '.join(BF16)}"),
+            ("device", self.device, self.device in DEVICES, f"one of {', '.join(DEVICES)}"),
             ("threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or None"),
             ("distil", self.distil, 0 <= self.distil <= 1, "0 to 1"),
             ("temperature", self.temperature, 0 < self.temperature < math.inf, "above 0"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from edgeshift.train.macs import Macs
 from edgeshift.train.masking import Masking
 from edgeshift.train.options import Training
 from edgeshift.train.task import Level, Task
@@ -24,13 +25,15 @@ class Run:
         model: With the factory's weights when the level begins.
         masking: The masks on `model`.
         optimizer: Without momentum when the level begins.
-        steps: Of the whole level.
+        steps: Of the whole level; a method may set another multiple of an epoch's when the level begins.
         steps_per_epoch: To turn epochs into steps.
         fresh: State of the factory's weights; not to be changed.
         first: Level 0; None while it is made.
         previous: The level before; None at level 0.
         step: Steps behind, counted from 0; a method that rewinds may begin later than 0.
         memory: Tensors that a method keeps over steps and levels; saved with every checkpoint.
+        macs: What the network costs, by layer.
+        live: Of one pass under the masks; None = to be counted.
     """
 
     task: Task
@@ -45,16 +48,36 @@ class Run:
     fresh: Mapping[str, Tensor]
     first: Level | None
     previous: Level | None
+    macs: Macs
     step: int = 0
     memory: dict[str, Tensor] = field(default_factory=dict)
+    live: float | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Put masks on the model; what they remove is zero from here on."""
         self.masking.set_(masks, self.optimizer)
+        self.live = None
+
+    def live_macs(self) -> float:
+        """Multiply-accumulates of one forward pass for one image, without what the masks remove."""
+        if self.live is None:
+            self.live = self.macs.of_masks(self.masking.tensors)
+        return self.live
+
+    def rate(self) -> float:
+        """Learning rate of the step at hand."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of their own memory, contiguous, without gradient."""
+    """Tensors of their own memory, on the CPU, contiguous, without gradient."""
     return {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+        name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
     }

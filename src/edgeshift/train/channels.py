@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Channels chosen under a budget, and masks on the columns that read them. Methods share it."""
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeshift.core.errors import BadValue
+from edgeshift.core.values import ChannelGroup
+from edgeshift.sparsity.allocation import knapsack
+from edgeshift.train.macs import Macs
+
+# Rounds of solving with the widths that came out before; more change nothing on ResNet-56 and VGG-16.
+ROUNDS = 12
+# A choice that costs this share of the budget is dear enough to stop.
+NEAR = 0.99
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What layers cost by the rows and columns left: a measured table where there is one, else MACs.
+
+    Attributes:
+        macs: The network.
+        table: Weight -> `rows`, `columns` (rising sizes) and `cost` (rows x columns). A size between two
+            entries costs what the next larger one does, as kernels that work in blocks do.
+    """
+
+    macs: Macs
+    table: Mapping[str, Mapping[str, list[float]]] | None = None
+
+    @staticmethod
+    def of(macs: Macs, path: str) -> "Prices":
+        """Prices from a JSON file; an empty path means multiply-accumulates.
+
+        Raises:
+            BadValue: If the file is no table, or lacks a layer of the network.
+        """
+        if not path:
+            return Prices(macs)
+        try:
+            table = json.loads(Path(path).read_text(encoding="utf-8"))["layers"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadValue(
+                "table", path, "a JSON file of layer costs; see bench/train/latency_table.py"
+            ) from error
+        for name in macs.layers:
+            if name not in table:
+                raise BadValue("table", path, f"one with a cost for every layer; it lacks {name}")
+        return Prices(macs, table)
+
+    def layer(self, name: str, rows: int, columns: int) -> float:
+        """Of one layer with that many rows and columns left."""
+        if self.table is None:
+            shape = (*self.macs.shapes[name], 1)
+            return self.macs.layers[name] * rows * columns / (shape[0] * shape[1])
+        entry = self.table[name]
+        row = min(bisect_left(entry["rows"], rows), len(entry["rows"]) - 1)
+        column = min(bisect_left(entry["columns"], columns), len(entry["columns"]) - 1)
+        costs: list[list[float]] = entry["cost"]  # type: ignore[assignment]  # the one nested entry
+        return float(costs[row][column])
+
+    def total(self, kept: Mapping[str, int]) -> float:
+        """Of the network where each group keeps that many channels."""
+        widths = self.macs.widths(kept)
+        return sum(self.layer(name, *widths[name]) for name in self.macs.layers)
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """Group -> layers that are charged to it: those that read it, or, where nobody's columns do, make it."""
+        charged = {name for group in self.macs.groups for name in group.columns}
+        return {
+            group.name: (
+                *(n for n in group.columns if n in self.macs.layers),
+                *(n for n in group.rows if n in self.macs.layers and n not in charged),
+            )
+            for group in self.macs.groups
+        }
+
+    def of_option(self, group: ChannelGroup, count: int, kept: Mapping[str, int]) -> float:
+        """What is charged to a group that keeps `count` channels, the others as they are."""
+        after = self.macs.widths({**kept, group.name: count})
+        before = self.macs.widths({**kept, group.name: 0})
+        return sum(
+            self.layer(name, *after[name])
+            - (self.layer(name, *before[name]) if name in group.columns else 0.0)
+            for name in self.readers[group.name]
+        )
+
+
+def options_of(group: ChannelGroup, most: int, multiple: int, least: float) -> list[int]:
+    """Numbers of channels a group may keep: multiples, the share `least` at least, and `most`."""
+    low = min(most, max(1, round(least * group.channels)))
+    return sorted({min(most, max(low, k)) for k in (*range(multiple, most + 1, multiple), most, low)})
+
+
+def choose_channels(
+    worth: Mapping[str, Tensor],
+    groups: Sequence[ChannelGroup],
+    prices: Prices,
+    budget: float,
+    multiple: int,
+    least: float = 0.0,
+) -> dict[str, Tensor]:
+    """The channels of highest total worth whose network costs at most `budget`.
+
+    Costs of two groups multiply where one layer reads one and makes the other, so the knapsack is solved
+    with the widths of the round before, and its budget moved by what the choice really costs. The dearest
+    choice that fits is kept, and what is left of the budget is spent on the next channels.
+
+    Args:
+        worth: Group -> `(channels,)`, 0 or more; minus infinity for channels that are gone already.
+        groups: The groups to choose from.
+        prices: What a choice costs.
+        budget: In the unit of `prices`.
+        multiple: Groups keep multiples of it.
+        least: Share of each group that stays.
+
+    Returns:
+        Group -> `(channels,)`, bool.
+
+    Raises:
+        BadValue: If no choice fits.
+    """
+    order = {g.name: torch.argsort(worth[g.name].cpu(), descending=True, stable=True) for g in groups}
+    alive = {g.name: int((worth[g.name] > float("-inf")).sum()) for g in groups}
+    options = [options_of(g, alive[g.name], multiple, least) for g in groups]
+    sums = {g.name: np.cumsum(worth[g.name].cpu()[order[g.name]].double().numpy()) for g in groups}
+    values = [[float(sums[g.name][k - 1]) for k in ks] for g, ks in zip(groups, options, strict=True)]
+    kept, best, highest = dict(alive), None, -1.0
+    room = budget
+    for _ in range(ROUNDS):
+        costs = [[prices.of_option(g, k, kept) for k in ks] for g, ks in zip(groups, options, strict=True)]
+        fixed = prices.total(kept) - sum(prices.of_option(g, kept[g.name], kept) for g in groups)
+        least_cost = sum(map(min, costs))
+        picks = knapsack(values, costs, max(room - fixed, least_cost))
+        kept = {g.name: ks[k] for g, ks, k in zip(groups, options, picks, strict=True)}
+        cost = prices.total(kept)
+        if highest < cost <= budget * (1 + 1e-9):
+            best, highest = dict(kept), cost
+            if cost > NEAR * budget:
+                break
+        if cost > 0:
+            room = min(max(room * budget / cost, room / 2), 2 * budget)
+    low = {g.name: ks[0] for g, ks in zip(groups, options, strict=True)}
+    if best is None:
+        if (least_possible := prices.total(low)) > budget * (1 + 1e-9):
+            raise BadValue(
+                "kept cost", budget, f"at least {least_possible:.6g}, what the smallest widths cost"
+            )
+        best = low
+    ladders = {
+        g.name: dict(zip(ks, vs, strict=True)) for g, ks, vs in zip(groups, options, values, strict=True)
+    }
+    best = filled(best, ladders, prices, budget)
+    found = {}
+    for group in groups:
+        chosen = torch.zeros(group.channels, dtype=torch.bool)
+        chosen[order[group.name][: best[group.name]]] = True
+        found[group.name] = chosen
+    return found
+
+
+def filled(
+    kept: Mapping[str, int], ladders: Mapping[str, Mapping[int, float]], prices: Prices, budget: float
+) -> dict[str, int]:
+    """Widths grown, option by option, while one fits: the one of most worth for its cost first.
+
+    Args:
+        kept: Group -> channels, within the budget.
+        ladders: Group -> number of channels -> worth of keeping that many, rising.
+        prices: What widths cost.
+        budget: At most.
+    """
+    found = dict(kept)
+    while True:
+        now, best, gain = prices.total(found), None, -1.0
+        for name, ladder in ladders.items():
+            larger = [k for k in ladder if k > found[name]]
+            if not larger:
+                continue
+            after = {**found, name: min(larger)}
+            cost = prices.total(after)
+            more = (ladder[after[name]] - ladder[found[name]]) / max(cost - now, 1e-12 * budget)
+            if cost <= budget * (1 + 1e-9) and more > gain:
+                best, gain = after, more
+        if best is None:
+            return found
+        found = best
+
+
+def column_masks(
+    chosen: Mapping[str, Tensor], groups: Iterable[ChannelGroup], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Weight -> bool `(1, in, 1, ...)`: columns that read a chosen channel, or one of no group."""
+    masks: dict[str, Tensor] = {}
+    for group in groups:
+        gone = ~chosen[group.name].cpu().numpy()
+        for name, columns in group.columns.items():
+            if name not in masks:
+                shape = shapes[name]
+                masks[name] = torch.ones((1, shape[1], *[1] * (len(shape) - 2)), dtype=torch.bool)
+            masks[name][:, torch.from_numpy(columns[gone].ravel())] = False
+    return masks
+
+
+def row_masks(
+    chosen: Mapping[str, Tensor], groups: Iterable[ChannelGroup], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Parameter -> bool tensor of its shape: rows that make a chosen channel, or one of no group."""
+    masks: dict[str, Tensor] = {}
+    for group in groups:
+        gone = ~chosen[group.name].cpu().numpy()
+        for name, rows in group.rows.items():
+            mask = masks.setdefault(name, torch.ones(tuple(shapes[name]), dtype=torch.bool))
+            mask[torch.from_numpy(rows[gone].ravel())] = False
+    return masks
+
+
+def column_sums(values: Mapping[str, Tensor], group: ChannelGroup) -> Tensor:
+    """`(channels,)`: elementwise values of the columns that read each channel, added up over all readers."""
+    total = None
+    for name, columns in group.columns.items():
+        by_column = values[name].transpose(0, 1).flatten(1).sum(1)
+        part = by_column[torch.from_numpy(columns).to(by_column.device)].sum(1)
+        total = part if total is None else total + part
+    assert total is not None, "a group that is read"
+    return total
+
+
+def chosen_of(masks: Mapping[str, Tensor], groups: Iterable[ChannelGroup]) -> dict[str, Tensor]:
+    """Group -> `(channels,)`, bool: the channels that row masks keep; all where there is no mask."""
+    found = {}
+    for group in groups:
+        chosen = torch.ones(group.channels, dtype=torch.bool)
+        for name, rows in group.rows.items():
+            if name in masks:
+                by_row = masks[name].cpu().flatten(1).any(1) if masks[name].ndim > 1 else masks[name].cpu()
+                chosen &= by_row[torch.from_numpy(rows)].all(1)
+        found[group.name] = chosen
+    return found
