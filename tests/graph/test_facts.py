@@ -64,13 +64,9 @@ def test_numbers_are_known_where_every_entry_is() -> None:
     assert facts.numbers(0).tolist() == [[1, 1], [2, 2]]
 
 
-def test_magnitude_is_zero_only_where_all_is_zero_and_sees_a_nan() -> None:
+def test_a_pair_is_zero_only_where_all_its_taps_are_and_nan_is_not() -> None:
     facts = facts_of([[[0.0, 0.0], [1e-42, 0.0]], [[-1.0, 1.0], [NAN, 0.0]]])
-    found = facts.magnitude(0, 2)
-    assert found[0, 0] == 0
-    assert found[0, 1] > 0
-    assert found[1, 0] == 2
-    assert np.isnan(found[1, 1])
+    assert facts.pairs_of(0).tolist() == [[False, True], [True, True]]
 
 
 def test_an_operator_without_a_rule_reads_all_of_every_input() -> None:

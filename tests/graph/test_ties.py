@@ -19,6 +19,7 @@ def ties_over(*shapes: tuple[int, ...], param: str = "") -> Ties:
 
 def whole(ties: Ties, *alive: int) -> NDArray[np.bool_]:
     """Atoms that stay once every block is full, if these must."""
+    ties.settle()
     mask = np.zeros(ties.used, np.bool_)
     mask[list(alive)] = True
     verdict = Verdict(ties.graph, ties, Facts(ties.graph), mask)

@@ -34,6 +34,8 @@ class Verdict:
         moved: Reader position -> channel that goes -> channel that carries its constant.
         edits: Changes of numbers and attributes.
         named: Operators without a rule that held channels, with counts.
+        picks: What `where` found, by the id of the atoms.
+        masks: What `mask` found, by the id of the atoms.
     """
 
     graph: ChannelGraph
@@ -43,18 +45,39 @@ class Verdict:
     moved: dict[int, dict[int, int]] = field(default_factory=dict)
     edits: Edits = field(default_factory=Edits)
     named: dict[str, int] = field(default_factory=dict)
+    picks: dict[int, Array] = field(default_factory=dict)
+    masks: dict[int, tuple[Array, Array, int]] = field(default_factory=dict)
 
     def stays(self, atoms: Array) -> Array:
         """Bool of the same shape."""
         return np.asarray(self.alive[self.ties.roots(atoms)])
 
+    def mask(self, atoms: Array) -> tuple[Array, int]:
+        """Which of these stay, and how many; to be asked only once all is decided."""
+        found = self.masks.get(id(atoms))
+        if found is None:
+            stays = self.stays(atoms)
+            found = self.masks[id(atoms)] = (atoms, stays, int(np.count_nonzero(stays)))
+        return found[1:]
+
     def kept(self, number: int, axis: int) -> Array:
         """See `Fate.kept`."""
-        labels = self.ties.labels[number]
-        vector = labels.axes[axis]
+        vector = self.ties.labels[number].axes[axis]
         if vector is not None:
-            return self.stays(vector)
+            return self.mask(vector)[0]
         return np.ones(self.graph.values[number].shape[axis], np.bool_)
+
+    def where(self, number: int, axis: int) -> Array | None:
+        """Positions that stay along one axis, ascending; None where all do."""
+        vector = self.ties.labels[number].axes[axis]
+        if vector is None:
+            return None
+        stays, count = self.mask(vector)
+        if count == len(stays):
+            return None
+        if id(vector) not in self.picks:
+            self.picks[id(vector)] = np.flatnonzero(stays)
+        return self.picks[id(vector)]
 
     def carriers(self, position: int) -> dict[int, int]:
         """See `Fate.carriers`."""
@@ -66,9 +89,9 @@ class Verdict:
         shape = list(self.graph.values[number].shape)
         for axis, vector in enumerate(labels.axes):
             if vector is not None:
-                shape[axis] = int(self.stays(vector).sum())
-        spans = labels.box_axes()
+                shape[axis] = self.mask(vector)[1]
         if labels.cells is not None:
+            spans = labels.box_axes()
             shape[spans[-1]] = int(self.stays(labels.cells).sum(spans[-1]).max())
         return tuple(shape)
 
@@ -146,8 +169,9 @@ def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
         rules()[node.kind].demand(position, node, facts, demands)
     _need(facts, demands)
     alive = np.zeros(ties.used, np.bool_)
-    for atoms in (*demands.kept, *ties.pinned):
-        alive[ties.roots(atoms)] = True
+    if demands.kept:
+        alive[ties.roots(np.concatenate(demands.kept))] = True
+    alive[ties.held] = True
     verdict = Verdict(graph, ties, facts, alive, named=demands.named)
     make_whole(verdict)
     if multiple > 1:
@@ -158,37 +182,42 @@ def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
 
 def _need(facts: Facts, demands: Demands) -> None:
     """Whatever is read and not known beforehand stays."""
-    for number, labels in enumerate(demands.ties.labels):
-        if facts.graph.values[number].data is not None or not any(v is not None for v in labels.axes):
-            continue
-        spans = labels.box_axes()
-        for axis, vector in enumerate(labels.axes):
-            if vector is not None and axis not in spans:
-                demands.keep(vector[facts.needed_channels(number, axis)])
-        if labels.cells is not None:
+    ties = demands.ties
+    for number, axis, vector in ties.places:
+        if facts.graph.values[number].data is None:
             needed = facts.needed(number)
+            if needed.size > 1:
+                demands.keep(vector[facts.needed_channels(number, axis)])
+            elif needed.any():
+                demands.keep(vector)
+    for number in ties.spread:
+        labels = ties.labels[number]
+        if facts.graph.values[number].data is None and labels.cells is not None:
+            needed = facts.needed(number)
+            spans = labels.box_axes()
             free = tuple(d for d in range(needed.ndim) if d not in spans)
             demands.keep(labels.cells[np.broadcast_to(needed.any(free, keepdims=True), labels.cells.shape)])
 
 
 def make_whole(verdict: Verdict) -> None:
     """Bring back dead channels where a block must stay full or an axis would vanish."""
-    ties = verdict.ties
-    vectors = {id(v): v for labels in ties.labels for v in labels.axes if v is not None and v.size}
-    roots = [ties.roots(v) for v in vectors.values()]
-    boxes = [(box, ties.roots(box.cells), [ties.roots(s) for s in box.slices]) for box in ties.boxes]
+    ties, alive = verdict.ties, verdict.alive
+    vectors, starts = ties.sets
     while True:
-        before = int(verdict.alive.sum())
-        for box, cells, slices in boxes:
-            _fill(box, cells, slices, verdict.alive)
-        if int(verdict.alive.sum()) != before:
+        before = int(np.count_nonzero(alive))
+        for box in ties.boxes:
+            _fill(box, box.cells, box.slices, alive)
+        if int(np.count_nonzero(alive)) != before:
             continue
         # Only now: a slice is alive as soon as one of its cells is, which the boxes have just said.
-        for atoms in roots:
-            if not verdict.alive[atoms].any():
-                verdict.alive[atoms[0]] = True
-        if int(verdict.alive.sum()) == before:
+        empty = np.flatnonzero(~np.logical_or.reduceat(alive[vectors], starts)) if len(starts) else starts
+        if not len(empty):
             return
+        # One at a time, as the first may fill others too.
+        for start in starts[empty]:
+            end = starts[np.searchsorted(starts, start, "right")] if start < starts[-1] else len(vectors)
+            if not alive[vectors[start:end]].any():
+                alive[vectors[start]] = True
 
 
 def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:

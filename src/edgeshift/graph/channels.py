@@ -71,6 +71,8 @@ class ChannelGraph:
         outputs: Numbers of the network's outputs.
         tracer: How it was traced.
         ties: What `analyse.tie_all` found, by the values it had to fix: structure only, so equal for all weights.
+        readers: Output of a convolution or linear layer -> its `readers.Reader`, made on first use.
+        sizes: The `report.Counts` of the whole network, once somebody asked.
     """
 
     values: list[Value] = field(default_factory=list)
@@ -79,6 +81,8 @@ class ChannelGraph:
     outputs: list[int] = field(default_factory=list)
     tracer: str = "one recorded run"
     ties: dict[frozenset[int], Any] = field(default_factory=dict, repr=False, compare=False)
+    readers: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+    sizes: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def rank(self) -> int:
@@ -183,7 +187,11 @@ def along(array: Array, axis: int, size: int) -> Array:
     """
     if array.size == array.shape[axis]:
         flat = array.reshape(-1)
-        return flat if flat.dtype == np.float64 and len(flat) == size else np.broadcast_to(flat, (size,)).astype(np.float64)
+        return (
+            flat
+            if flat.dtype == np.float64 and len(flat) == size
+            else np.broadcast_to(flat, (size,)).astype(np.float64)
+        )
     others = tuple(d for d in range(array.ndim) if d != axis)
     low, high = array.min(others), array.max(others)
     vector = np.where(low == high, low, np.nan)

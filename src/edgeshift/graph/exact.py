@@ -13,7 +13,7 @@ from edgeshift.core.errors import BadValue, NotExact
 from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.stand_ins import can_open
 from edgeshift.core.values import Proof
-from edgeshift.graph.analyse import analyse
+from edgeshift.graph.analyse import analyse, tie_all
 from edgeshift.graph.channels import ChannelGraph
 from edgeshift.graph.fronts.torch_export import trace
 from edgeshift.graph.narrow import faster_narrow, narrow_plan, narrowed
@@ -104,6 +104,7 @@ def traced(
         graph = trace(prepare(model), example)
         changed = list(fit_attention(analyse(graph), names)) if names else names
         if changed == names:
+            tie_all(graph)  # of the structure alone: the same for all weights that the graph is asked about
             return graph, prepare
         names = changed
 

@@ -9,9 +9,7 @@ import numpy as np
 from edgeshift.graph.channels import Array, ChannelGraph, Node, along, any_along, fit_reads
 from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
-
-# Numbers looked at in one go: few enough that their magnitudes stay in the cache, and memory stays flat.
-CHUNK = 1 << 18
+from edgeshift.graph.weights import finite, nonzero
 
 
 @dataclass
@@ -24,6 +22,11 @@ class Facts:
         read: Per value, bool of full rank; False = no output depends on it.
         shares: Values whose last axis sums to one, such as the output of a softmax.
         tainted: Per value, whether NaN or infinity may flow in it, so that "times zero" is not zero.
+        pairs: What `pairs_of` found.
+        infinite: Parameter -> whether it has numbers that are not finite.
+        ranges: Bounds of values.
+        channels: What `channel` found.
+        needs: What `needed` found.
     """
 
     graph: ChannelGraph
@@ -31,15 +34,19 @@ class Facts:
     read: list[Array] = field(default_factory=list)
     tainted: list[bool] = field(default_factory=list)
     shares: set[int] = field(default_factory=set)
-    magnitudes: dict[int, Array] = field(default_factory=dict)
+    pairs: dict[int, Array] = field(default_factory=dict)
     infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
+    channels: dict[tuple[int, int], Array] = field(default_factory=dict)
+    needs: dict[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ones = [(1,) * len(v.shape) for v in self.graph.values]
-        self.const = [np.full(s, np.nan) for s in ones]
-        self.read = [np.zeros(s, np.bool_) for s in ones]
-        self.tainted = [False] * len(ones)
+        # Never written to, only replaced: all of one rank may share it.
+        blank = [np.full((1,) * rank, np.nan) for rank in range(self.graph.rank + 1)]
+        unread = [np.zeros((1,) * rank, np.bool_) for rank in range(self.graph.rank + 1)]
+        self.const = [blank[len(v.shape)] for v in self.graph.values]
+        self.read = [unread[len(v.shape)] for v in self.graph.values]
+        self.tainted = [False] * len(self.const)
         self.ranges = Ranges(self.graph)
 
     def constant(self, number: int | None) -> Array:
@@ -62,36 +69,32 @@ class Facts:
             return None
         return np.broadcast_to(const, value.shape)
 
-    def magnitude(self, number: int, lead: int) -> Array:
-        """Sum of |w| over all but the first `lead` axes; 0 means "all zero", not finite means NaN or infinity inside.
-
-        A matrix with `lead` 2 is handed out as it is, signs and all, since a copy would be as large as the model.
-        Else computed once per value and shape, as one matrix-vector product: the cheapest pass over the numbers
-        that still sees a NaN.
-        """
-        if number not in self.magnitudes:
+    def pairs_of(self, number: int) -> Array:
+        """`(a, b)`, bool: which entries of a weight's first two axes have a tap that is not zero."""
+        if number not in self.pairs:
             numbers = self.numbers(number)
             assert numbers is not None
-            inner = int(np.prod(numbers.shape[lead:], dtype=np.int64))
-            if inner == 1:
-                return numbers.reshape(numbers.shape[:lead])
-            flat = numbers.reshape(-1, inner)
-            total = np.empty(len(flat), flat.dtype if flat.dtype.kind == "f" else np.float64)
-            ones = np.ones(inner, total.dtype)
-            rows = max(1, CHUNK // max(1, inner))
-            with np.errstate(over="ignore", invalid="ignore"):
-                for start in range(0, len(flat), rows):
-                    total[start : start + rows] = np.abs(flat[start : start + rows]) @ ones
-            self.magnitudes[number] = total.reshape(numbers.shape[:lead])
-        return self.magnitudes[number]
+            self.pairs[number] = nonzero(numbers)
+        return self.pairs[number]
 
     def channel(self, number: int | None, axis: int) -> Array:
-        """`(n,)` float64: the constant of each channel along an axis, NaN where it is none or varies elsewhere."""
-        return along(self.constant(number), axis, self.graph.shape(number)[axis])
+        """`(n,)` float64: the constant of each channel along an axis, NaN where it is none or varies elsewhere.
+
+        To be asked only once the value's constants are known. Not to be written to.
+        """
+        assert number is not None
+        known = self.channels.get((number, axis))
+        if known is None:
+            known = along(self.constant(number), axis, self.graph.shape(number)[axis])
+            self.channels[number, axis] = known
+        return known
 
     def needed(self, number: int) -> Array:
         """Bool of full rank: read by someone and not known beforehand."""
-        return np.asarray(self.read[number] & np.isnan(self.const[number]))
+        known = self.needs.get(number)
+        if known is None:
+            known = self.needs[number] = np.asarray(self.read[number] & np.isnan(self.const[number]))
+        return known
 
     def needed_channels(self, number: int, axis: int) -> Array:
         """`(n,)`, bool: any entry of the channel is needed."""
@@ -103,6 +106,7 @@ class Facts:
             return
         shape = self.graph.values[number].shape
         self.read[number] = self.read[number] | fit_reads(array, shape)
+        self.needs.pop(number, None)
 
     def read_whole(self, node: Node) -> None:
         """Every input is read wherever any output is."""
@@ -118,10 +122,7 @@ class Facts:
         data = self.graph.values[number].data
         if data is not None and data.dtype.kind == "f":
             if number not in self.infinite:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    # A sum is not finite as soon as one number is not; overflow only errs to the careful side.
-                    total = self.magnitude(number, min(data.ndim, 2)).sum(dtype=np.float64)
-                self.infinite[number] = not bool(np.isfinite(total))
+                self.infinite[number] = not finite(data)
             return self.infinite[number]
         return self.tainted[number]
 

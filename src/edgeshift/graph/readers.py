@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeshift.graph.channels import Array
-from edgeshift.graph.facts import CHUNK, Demands, Edits, Facts, Fate, Merge
+from edgeshift.graph.facts import Demands, Edits, Facts, Fate, Merge
 from edgeshift.graph.ties import Labels, Ties
+from edgeshift.graph.weights import broken_columns, columns_met, rows_meeting
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,64 @@ class Reader:
     even: bool
     can_bias: bool
 
-    def blocks(self, matrix: Array) -> Array:
-        """A matrix over the weight's two channel axes as `(groups, out / groups, in / groups)`."""
-        if self.w_out == 0:
-            return matrix.reshape(self.groups, matrix.shape[0] // self.groups, matrix.shape[1])
-        return matrix.T.reshape(1, matrix.shape[1], matrix.shape[0])
+    def matrix(self, facts: Facts) -> Array:
+        """The weight's numbers, rows first: `(out, in, *taps)`."""
+        numbers = facts.numbers(self.w)
+        assert numbers is not None
+        return numbers if self.w_out == 0 else np.swapaxes(numbers, 0, 1)
 
-    def nonzero(self, facts: Facts) -> Array | None:
-        """`(groups, out / groups, in / groups)`, bool; None where the weight is not known."""
-        if facts.numbers(self.w) is None:
-            return None
-        return self.blocks(facts.magnitude(self.w, 2) != 0)
+    def pairs(self, facts: Facts) -> Array:
+        """`(groups, out / groups, in / groups)`, bool: which pairs have a weight that is not zero."""
+        pairs = facts.pairs_of(self.w)
+        return pairs.reshape(self.groups, pairs.shape[0] // self.groups, pairs.shape[1])
+
+    def live(self, facts: Facts, columns: Array) -> Array:
+        """`(out,)`, bool: has a weight that is not zero on one of these inputs, or one that is not finite."""
+        if self.groups > 1:
+            found = (self.pairs(facts) & columns.reshape(self.groups, 1, -1)).any(2).reshape(-1)
+            if facts.is_tainted(self.w):
+                found = found | ~np.isfinite(self.matrix(facts).reshape(len(found), -1)).all(1)
+            return found
+        if self.w_out == 1:
+            found = columns_met(np.swapaxes(self.matrix(facts), 0, 1), columns)
+            if facts.is_tainted(self.w):
+                found = found | broken_columns(
+                    np.swapaxes(self.matrix(facts), 0, 1), np.ones(len(columns), np.bool_)
+                )
+            return found
+        found, clean = rows_meeting(self.matrix(facts), columns)
+        facts.infinite.setdefault(self.w, not clean)
+        return found
+
+    def heard(self, facts: Facts, rows: Array, among: Array | None = None) -> Array:
+        """`(in,)`, bool: inputs on which one of these outputs has a weight that is not zero.
+
+        Args:
+            facts: Holds the numbers.
+            rows: `(out,)`, bool.
+            among: `(in,)`, bool; others come out False.
+        """
+        if self.groups > 1:
+            found = (self.pairs(facts) & rows.reshape(self.groups, -1, 1)).any(1).reshape(-1)
+            return found if among is None else found & among
+        if self.w_out == 1:
+            numbers = np.swapaxes(self.matrix(facts), 0, 1)
+            if facts.is_tainted(self.w):
+                found = ((numbers.reshape(*numbers.shape[:2], -1) != 0).any(2) & rows).any(1)
+            else:
+                found, _ = rows_meeting(numbers, rows)
+            return found if among is None else found & among
+        return columns_met(self.matrix(facts), rows, among)
+
+    def broken(self, facts: Facts, rows: Array) -> Array:
+        """`(in,)`, bool: inputs on which one of these outputs has a weight that is not finite."""
+        matrix = self.matrix(facts)
+        if self.groups == 1:
+            return broken_columns(matrix, rows)
+        bad = ~np.isfinite(matrix.reshape(*matrix.shape[:2], -1)).all(2)
+        return (
+            (bad.reshape(self.groups, -1, bad.shape[1]) & rows.reshape(self.groups, -1, 1)).any(1).reshape(-1)
+        )
 
 
 def tie_reader(reader: Reader, ties: Ties) -> None:
@@ -75,6 +123,9 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
             ties.pin(columns)
         else:
             ties.union(inner, columns)
+    elif _is_depthwise(reader, ties) and columns is not None and rows is not None:
+        ties.union(columns, rows)
+        ties.columns.setdefault(reader.w, []).append(columns)
     else:
         slices = ties.fresh(reader.groups)
         if columns is None or rows is None or not ties.graph.values[reader.w].param:
@@ -98,43 +149,35 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
     ties.labels[reader.out] = Labels(axes)
 
 
+def _is_depthwise(reader: Reader, ties: Ties) -> bool:
+    """Whether each channel is a group of its own, of a weight that is used once: then channel and filter are one."""
+    x, w = ties.graph.shape(reader.x), ties.graph.values[reader.w]
+    single = x[reader.axis] == w.shape[0] == reader.groups
+    return single and bool(w.param) and not is_shared(reader.w, ties)
+
+
 def reader_constants(reader: Reader, facts: Facts) -> None:
     """An output channel is constant where every weight it has meets a constant it can sum."""
+    known = facts.numbers(reader.w) is not None
+    if known:
+        inputs = facts.channel(reader.x, reader.axis)
+        blocked = np.isnan(inputs) if reader.even else (inputs != 0)  # NaN != 0 is true
+        live = reader.live(facts, blocked)
     facts.tainted[reader.out] = any(
         facts.is_tainted(i) for i in (reader.x, reader.w, reader.bias) if i is not None
     )
-    if facts.numbers(reader.w) is None:
+    if not known or facts.is_tainted(reader.x) or live.all():  # zero times NaN is NaN
         return
-    inputs = facts.channel(reader.x, reader.axis).reshape(reader.groups, -1)
-    blocked = np.isnan(inputs) if reader.even else (inputs != 0)  # NaN != 0 is true
-    magnitude = reader.blocks(facts.magnitude(reader.w, 2))
-    live = np.concatenate([_meets(magnitude[g], blocked[g]) for g in range(reader.groups)])
-    live |= facts.is_tainted(reader.x)  # zero times NaN is NaN
     bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)
     result = np.where(live, np.nan, bias)
-    dead = np.flatnonzero(~live)
-    if reader.even and dead.size:
-        result[dead] += _sum_constants(reader, facts, dead, np.nan_to_num(inputs))
+    if reader.even:
+        dead = np.flatnonzero(~live)
+        result[dead] += _sum_constants(
+            reader, facts, dead, np.where(np.isnan(inputs), 0.0, inputs).reshape(reader.groups, -1)
+        )
     shape = [1] * len(facts.graph.values[reader.out].shape)
     shape[reader.out_axis] = len(result)
     facts.const[reader.out] = result.reshape(shape)
-
-
-def _meets(magnitude: Array, which: Array) -> Array:
-    """`(rows,)`, bool: a row has a number that is not zero in one of these columns, or one that is not finite anywhere.
-
-    Args:
-        magnitude: `(rows, columns)`; signs do not matter.
-        which: `(columns,)`, bool.
-    """
-    found = np.empty(len(magnitude), np.bool_)
-    # Zero times what is not finite is NaN, which is not zero either.
-    factors = which.astype(magnitude.dtype if magnitude.dtype.kind == "f" else np.float64)
-    rows = max(1, CHUNK // max(1, magnitude.shape[1]))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(magnitude), rows):
-            found[start : start + rows] = np.abs(magnitude[start : start + rows]) @ factors != 0
-    return found
 
 
 def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> Array:
@@ -170,13 +213,11 @@ def reader_reads(reader: Reader, facts: Facts) -> None:
     for number in (reader.w, reader.bias):
         if number is not None:
             facts.add_read(number, np.ones((1,) * len(facts.graph.values[number].shape), np.bool_))
-    nonzero = reader.nonzero(facts)
     size = facts.graph.values[reader.x].shape[reader.axis]
-    if nonzero is None or facts.is_tainted(reader.x):
+    if facts.numbers(reader.w) is None or facts.is_tainted(reader.x):
         read = np.ones(size, np.bool_)
     else:
-        rows = needed.reshape(reader.groups, -1)
-        read = np.concatenate([nonzero[g][rows[g]].any(0) for g in range(reader.groups)])
+        read = reader.heard(facts, needed)
     shape = [1] * len(facts.graph.values[reader.x].shape)
     shape[reader.axis] = size
     facts.add_read(reader.x, read.reshape(shape))
@@ -184,31 +225,28 @@ def reader_reads(reader: Reader, facts: Facts) -> None:
 
 def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands, *, shared: bool) -> None:
     """Constant channels that are not zero: into the bias, or merged into one, or kept."""
-    nonzero = reader.nonzero(facts)
+    whole = facts.constant(reader.x)
+    if whole.size == 1 and np.isnan(whole).all():
+        return
     size = facts.graph.values[reader.x].shape[reader.axis]
-    full = np.broadcast_to(
-        facts.constant(reader.x),
-        [
-            n if d == reader.axis else facts.constant(reader.x).shape[d]
-            for d, n in enumerate(facts.graph.shape(reader.x))
-        ],
-    )
-    others = tuple(d for d in range(full.ndim) if d != reader.axis)
-    known = ~np.isnan(full).any(others)
+    others = tuple(d for d in range(whole.ndim) if d != reader.axis)
+    known = np.broadcast_to(~np.isnan(whole).any(others), (size,))
     constants = facts.channel(reader.x, reader.axis)
+    moving = known & ~(constants == 0)  # not zero, or not the same at every position
+    dirty = facts.is_tainted(reader.w) or facts.numbers(reader.w) is None
+    if not moving.any() and not dirty:
+        return
     needed = facts.needed_channels(reader.out, reader.out_axis)
     fixed = ~needed & ~np.isnan(facts.channel(reader.out, reader.out_axis))
     alive = needed | (fixed & ~demands.is_silent(reader.out, reader.out_axis))
-    if nonzero is None:
+    if facts.numbers(reader.w) is None:
         demands.keep_axis(reader.x, reader.axis, known if alive.any() else np.zeros(size, np.bool_))
         return
-    rows = alive.reshape(reader.groups, -1)
-    used = np.concatenate([nonzero[g][rows[g]].any(0) for g in range(reader.groups)])
-    uneven = known & np.isnan(constants) & used  # constant, but another constant at every position
-    broken = ~np.isfinite(reader.blocks(facts.magnitude(reader.w, 2)))  # NaN or infinity times zero is NaN
-    spoilt = known & np.concatenate([broken[g][rows[g]].any(0) for g in range(reader.groups)])
-    demands.keep_axis(reader.x, reader.axis, uneven | spoilt)
-    shift = used & ~np.isnan(constants) & (constants != 0)
+    used = reader.heard(facts, alive, moving)
+    demands.keep_axis(reader.x, reader.axis, used & np.isnan(constants))
+    if dirty:  # NaN or infinity times zero is NaN
+        demands.keep_axis(reader.x, reader.axis, known & reader.broken(facts, alive))
+    shift = used & ~np.isnan(constants)
     if not shift.any():
         return
     movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)

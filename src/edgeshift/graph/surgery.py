@@ -3,7 +3,8 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
 
+ATOMS = {int, float, bool, str, tuple, type(None)}
+DICTS = {dict, OrderedDict, set, list}
 # Layers of torch that hold nothing but tensors and plain values.
 PLAIN = {
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6,
@@ -33,7 +36,7 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
     Returns:
         The copy, contiguous in memory, and its shape plan.
     """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = dict(tensors_of(model))
     fresh = _new_tensors(tensors, verdict)
     memo: dict[int, Any] = {}
     for name, tensor in fresh.items():
@@ -41,12 +44,13 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             old = tensors[name]
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if is_parameter else tensor
+    cuts = set(memo)
     small = copy_module(model, memo)
     for name, tensor in fresh.items():
         if name not in tensors:  # a bias the layer did not have
             owner, _, leaf = name.rpartition(".")
             small.get_submodule(owner).register_parameter(leaf, nn.Parameter(tensor))
-    attributes = _attributes(model, small, verdict)
+    attributes = _attributes(model, small, verdict, cuts)
     stand_ins = [n for n, m in model.named_modules() if isinstance(m, OpenAttention)]
     for name, widths in fit_attention(verdict, stand_ins).items():
         attributes.setdefault(name, {}).update(widths)
@@ -89,30 +93,78 @@ def copy_module(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Modu
         model: Not changed.
         memo: id of an object -> what stands for it in the copy.
     """
-    known = dict(memo or {})
+    known = memo if memo is not None else {}
     for module in model.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 known[id(value)] = value.detach().clone()
     for module in model.modules():
-        if type(module) in PLAIN and not module._modules:
-            known[id(module)] = _copy_plain(module, known)
-    return copy.deepcopy(model, known)
+        kind: Any = type(module)
+        if _is_plain(kind):
+            _copy(module, known)
+    return _copy(model, known)
 
 
-def _copy_plain(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A deep copy of a layer of torch's own; `copy.deepcopy` takes ten times as long over its many empty dicts."""
-    fresh = type(module).__new__(type(module))
-    state = {}
+def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of every parameter and buffer, shared ones once, under their first name."""
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield (f"{prefix}.{name}" if prefix else name), tensor
+
+
+@cache
+def _is_plain(kind: Any) -> bool:
+    """Whether a class of modules says nothing of its own about copies."""
+    names = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__deepcopy__")
+    return kind in PLAIN or all(getattr(kind, n, None) == getattr(nn.Module, n, None) for n in names)
+
+
+def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy of a module; `copy.deepcopy` takes ten times as long over its many empty dicts."""
+    if id(module) in memo:
+        known: nn.Module = memo[id(module)]
+        return known
+    kind: Any = type(module)
+    if not _is_plain(kind):
+        return copy.deepcopy(module, memo)
+    fresh = memo[id(module)] = kind.__new__(kind)
+    state = fresh.__dict__
     for name, value in vars(module).items():
-        if type(value) in (int, float, bool, str, tuple, type(None)):
+        what = type(value)
+        if what in ATOMS:
             state[name] = value
-        elif type(value) in (dict, OrderedDict) and not value:
-            state[name] = type(value)()
+        elif what in DICTS and not value:
+            state[name] = what()
+        elif name == "_compiled_call_impl":
+            continue  # as torch's own copy does
+        elif name == "_modules":
+            state[name] = what((k, m if m is None else _copy(m, memo)) for k, m in value.items())
+        elif name in ("_parameters", "_buffers"):
+            state[name] = what((k, t if t is None else _copy_tensor(t, memo)) for k, t in value.items())
         else:
             state[name] = copy.deepcopy(value, memo)
-    fresh.__dict__.update(state)
     return fresh
+
+
+def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A deep copy of a parameter or buffer; what is no plain tensor of its own memory is left to torch."""
+    if id(tensor) in memo:
+        known: Tensor = memo[id(tensor)]
+        return known
+    kind = type(tensor)
+    whole = kind is nn.Parameter or (
+        kind is Tensor and tensor.is_leaf and tensor.untyped_storage().nbytes() == tensor.nbytes
+    )
+    if not whole or tensor.is_sparse or tensor.is_quantized or vars(tensor):
+        return copy.deepcopy(tensor, memo)
+    made = tensor.detach().clone()
+    if kind is nn.Parameter:
+        made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+    memo[id(tensor)] = made
+    return made
 
 
 def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, Tensor]:
@@ -123,11 +175,7 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
     for number, value in enumerate(graph.values):
         if not value.param:
             continue
-        index: list[Array | None] = []
-        for axis in range(len(value.shape)):
-            stays = verdict.kept(number, axis)
-            index.append(None if stays.all() else np.flatnonzero(stays))
-        rows[value.param] = index
+        index = rows[value.param] = [verdict.where(number, axis) for axis in range(len(value.shape))]
         grid = edits.grouped.get(number)
         columns, factor, shift = (
             edits.columns.get(number, []),
@@ -222,22 +270,43 @@ def _add_bias(
     fresh[name] = full.to(tensors[like].dtype)
 
 
-def _attributes(model: nn.Module, small: nn.Module, verdict: Verdict) -> dict[str, dict[str, Any]]:
-    """Module name -> attribute -> value, for every attribute of a known layer that its tensors outgrew."""
+def _attributes(
+    model: nn.Module, small: nn.Module, verdict: Verdict, cuts: set[int]
+) -> dict[str, dict[str, Any]]:
+    """Module name -> attribute -> value, for every attribute of a known layer that its tensors outgrew.
+
+    Args:
+        model: Before the cut.
+        small: After it.
+        verdict: Who stays.
+        cuts: The id of every tensor of `model` that the cut changed.
+    """
     found: dict[str, dict[str, Any]] = {}
     for position, changes in verdict.edits.attributes.items():
         weight = verdict.graph.nodes[position].inputs[1]
         assert weight is not None
         owner = verdict.graph.values[weight].param.rpartition(".")[0]
         found.setdefault(owner, {}).update(changes)
-    for name, module in small.named_modules():
+    for name, old in model.named_modules():
+        if not isinstance(old, SIZED):
+            continue
+        own = (*old._parameters.values(), *old._buffers.values())
+        # A layer with modules of its own has its tensors made by those, as torch's parametrizations do.
+        if not old._modules and cuts.isdisjoint(map(id, own)):
+            continue
+        module = small.get_submodule(name)
         groups = found.get(name, {}).get("groups", getattr(module, "groups", 1))
-        wanted = _sizes(module, groups)
-        old = model.get_submodule(name)
-        changed = {k: v for k, v in wanted.items() if getattr(old, k) != v}
+        changed = {k: v for k, v in _sizes(module, groups).items() if getattr(old, k) != v}
         if changed:
             found.setdefault(name, {}).update(changed)
     return found
+
+
+# What `_sizes` knows.
+SIZED = (
+    nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
+    nn.PReLU, nn.RNNBase, nn.Embedding,
+)  # fmt: skip
 
 
 def _sizes(module: nn.Module, groups: int) -> dict[str, Any]:

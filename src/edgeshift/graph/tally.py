@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sizes of a network under a verdict, and what went and why; for any front end. No torch."""
 
+import math
+
 import numpy as np
 
 from edgeshift.graph.analyse import Verdict, rules, tie_all
@@ -22,7 +24,7 @@ def counts_of(verdict: Verdict) -> Counts:
     added: dict[int, int] = {}
     for number, value in enumerate(graph.values):
         if value.param:
-            size = int(np.prod(verdict.size(number), dtype=np.int64))
+            size = math.prod(verdict.size(number))
             grid = verdict.edits.grouped.get(number)
             if grid is not None:
                 size = size // grid.shape[1] * int(grid.sum(1).max())
@@ -42,6 +44,14 @@ def counts_of(verdict: Verdict) -> Counts:
                 parameters += widths[name]
     parameters += sum(size for number, size in added.items() if graph.values[number].trained)
     return Counts(parameters, macs // max(1, batch), widths)
+
+
+def whole_counts(graph: ChannelGraph) -> Counts:
+    """How big the network is when nothing goes; counted once."""
+    if not graph.sizes:
+        graph.sizes.append(counts_of(untouched(graph)))
+    known: Counts = graph.sizes[0]
+    return known
 
 
 def report_of(verdict: Verdict, pinned: frozenset[int] = frozenset()) -> Report:
@@ -70,9 +80,14 @@ def report_of(verdict: Verdict, pinned: frozenset[int] = frozenset()) -> Report:
     places = {
         n.line or n.module: None for n in graph.nodes if n.attributes.get("spelled") and n.spelled in pinned
     }
-    everyone = counts_of(Verdict(graph, verdict.ties, facts, np.ones(verdict.ties.used, np.bool_)))
     return Report(
-        everyone, counts_of(verdict), unread, constant, len(revived), dict(verdict.named), tuple(places)
+        whole_counts(graph),
+        counts_of(verdict),
+        unread,
+        constant,
+        len(revived),
+        dict(verdict.named),
+        tuple(places),
     )
 
 

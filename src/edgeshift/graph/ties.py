@@ -56,6 +56,10 @@ class Ties:
         fixed: Values whose sizes the user's code fixes.
         settled: Whether all is tied; see `settle`.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
+        places: Once settled, (value, axis, representatives) of every axis with atoms that no box spans.
+        spread: Once settled, the values with cells.
+        sets: Once settled, all different vectors of representatives, one after the other, and where each begins.
+        held: Once settled, the representatives of all that is pinned.
     """
 
     graph: ChannelGraph
@@ -68,6 +72,10 @@ class Ties:
     fixed: frozenset[int] = frozenset()
     settled: bool = False
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
+    places: list[tuple[int, int, Array]] = field(default_factory=list)
+    spread: list[int] = field(default_factory=list)
+    sets: tuple[Array, Array] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    held: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         taken = (number for node in self.graph.nodes for number in node.inputs)
@@ -86,9 +94,35 @@ class Ties:
         return np.arange(self.used - count, self.used, dtype=np.int64)
 
     def settle(self) -> None:
-        """Point every atom at its representative, once all that is tied is tied: from then on one look suffices."""
+        """Once all that is tied is tied: point every atom at its representative, and put those into the labels."""
         self.parents = self.roots(np.arange(self.used))
         self.settled = True
+        roots: dict[bytes, Array] = {}
+        known: dict[
+            int, tuple[Array, Array]
+        ] = {}  # id -> the vector, which keeps the id its own, and its roots
+        for number, labels in enumerate(self.labels):
+            spans = labels.box_axes()
+            for axis, vector in enumerate(labels.axes):
+                if vector is None:
+                    continue
+                if id(vector) not in known:
+                    found = self.parents[vector]
+                    known[id(vector)] = (vector, roots.setdefault(found.tobytes(), found))
+                labels.axes[axis] = known[id(vector)][1]
+                if axis not in spans:
+                    self.places.append((number, axis, known[id(vector)][1]))
+            if labels.cells is not None:
+                labels.cells = self.parents[labels.cells]
+                self.spread.append(number)
+        for box in self.boxes:
+            box.cells = self.parents[box.cells]
+            box.slices = [self.parents[s] for s in box.slices]
+        filled = [v for v in roots.values() if v.size]
+        starts = np.cumsum([0, *(len(v) for v in filled)])[:-1]
+        self.sets = (np.concatenate(filled), starts) if filled else self.sets
+        if self.pinned:
+            self.held = self.parents[np.concatenate(self.pinned)]
 
     def roots(self, atoms: Array) -> Array:
         """The representative of each atom."""

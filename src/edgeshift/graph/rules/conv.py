@@ -26,11 +26,14 @@ def reader_of(node: Node, graph: ChannelGraph) -> Reader:
     Attributes of the node: `groups`, `transposed`, `padded` (zero padding, or a transposed kernel that does not
     reach every position equally), `can_bias`, and `rank` = number of spatial axes.
     """
+    known: Reader | None = graph.readers.get(node.outputs[0])
+    if known is not None:
+        return known
     x, w, bias = node.inputs
     assert x is not None and w is not None
     transposed = bool(node.attributes["transposed"])
     axis = len(graph.shape(x)) - int(node.attributes["rank"]) - 1
-    return Reader(
+    made = graph.readers[node.outputs[0]] = Reader(
         x=x,
         axis=axis,
         w=w,
@@ -43,6 +46,7 @@ def reader_of(node: Node, graph: ChannelGraph) -> Reader:
         even=not node.attributes["padded"],
         can_bias=bool(node.attributes["can_bias"]),
     )
+    return made
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ from edgeshift.graph.ties import Ties
 
 def reader_of(node: Node, graph: ChannelGraph) -> Reader:
     """The weighted sum that a linear layer is; attribute `w_out` says which axis of the weight holds its rows."""
+    known: Reader | None = graph.readers.get(node.outputs[0])
+    if known is not None:
+        return known
     x, w, bias = node.inputs
     assert x is not None and w is not None
     w_out = int(node.attributes.get("w_out", 0))
     last = len(graph.shape(x)) - 1
-    return Reader(
+    made = graph.readers[node.outputs[0]] = Reader(
         x=x,
         axis=last,
         w=w,
@@ -39,6 +42,7 @@ def reader_of(node: Node, graph: ChannelGraph) -> Reader:
         even=True,
         can_bias=bool(node.attributes["can_bias"]),
     )
+    return made
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,16 @@ class Norm:
             number = node.inputs[position]
             if number is None:
                 return np.full(size, default)
+            data = facts.graph.values[number].data
+            if data is not None and len(data) == size and not facts.is_tainted(number):
+                return data
             return np.broadcast_to(facts.constant(number), (size,))
 
         if node.kind == "affine":
             inputs = facts.channel(x, 1)
             scale, shift, mean, variance = (vector(i, d) for i, d in ((1, 1.0), (2, 0.0), (3, 0.0), (4, 1.0)))
             with np.errstate(all="ignore"):
-                factor = scale / np.sqrt(variance + float(node.attributes["eps"]))
+                factor = scale / np.sqrt(np.add(variance, float(node.attributes["eps"]), dtype=np.float64))
                 result = (inputs - mean) * factor + shift
             facts.tainted[out] |= not np.isfinite(factor).all()  # a variance below zero, or no number at all
             if not facts.is_tainted(x):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows and columns of a weight that meet, worked out by hand and against the plain definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeshift.graph.weights import broken_columns, columns_met, finite, nonzero, rows_meeting
+
+ALL = np.ones(3, np.bool_)
+W = np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
+
+
+def test_a_row_whose_sum_cancels_is_still_met() -> None:
+    live, clean = rows_meeting(W, ALL)
+    assert live.tolist() == [True, False, True]
+    assert clean
+
+
+def test_only_the_asked_columns_count() -> None:
+    live, _ = rows_meeting(W, np.array([True, True, False]))
+    assert live.tolist() == [True, False, False]
+
+
+def test_a_number_that_is_not_finite_is_met_even_where_nobody_asks() -> None:
+    w = np.array([[0.0, np.nan], [0.0, np.inf], [0.0, 1.0]], np.float32)
+    live, clean = rows_meeting(w, np.array([True, False]))
+    assert live.tolist() == [True, True, False]
+    assert not clean
+
+
+def test_a_column_is_met_by_the_asked_rows_only() -> None:
+    assert columns_met(W, np.array([True, True, False])).tolist() == [True, True, False]
+    assert columns_met(W, ALL, np.array([False, False, True])).tolist() == [False, False, True]
+
+
+def test_a_column_that_only_a_late_row_meets_is_found() -> None:
+    w = np.zeros((50, 2, 3), np.float32)
+    w[49, 1, 2] = 1e-42  # denormal
+    assert columns_met(w, np.ones(50, np.bool_)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0, 2), (2, 3, 0)])
+def test_a_weight_without_numbers_meets_nothing(shape: tuple[int, ...]) -> None:
+    w = np.zeros(shape, np.float32)
+    assert not rows_meeting(w, np.ones(shape[1], np.bool_))[0].any()
+    assert columns_met(w, np.ones(shape[0], np.bool_)).tolist() == [False] * shape[1]
+    assert not nonzero(w).any()
+    assert finite(w)
+
+
+def test_what_is_not_finite_is_seen() -> None:
+    assert finite(W)
+    assert not finite(np.array([1.0, np.nan]))
+    assert not finite(np.array([[np.inf, -np.inf]]))
+    assert broken_columns(np.array([[1.0, np.inf], [np.nan, 1.0]]), np.array([True, False])).tolist() == [
+        False,
+        True,
+    ]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 9), st.integers(1, 4), st.floats(0, 1))
+def test_the_quick_answers_are_the_plain_ones(
+    seed: int, rows: int, columns: int, taps: int, share: float
+) -> None:
+    draw = np.random.default_rng(seed)
+    w = draw.integers(-2, 3, (rows, columns, taps)).astype(np.float32)
+    w[draw.random(w.shape) < share] = 0
+    some_rows, some_columns = draw.random(rows) < 0.5, draw.random(columns) < 0.5
+    assert rows_meeting(w, some_columns)[0].tolist() == (w[:, some_columns] != 0).any((1, 2)).tolist()
+    assert columns_met(w, some_rows).tolist() == (w[some_rows] != 0).any((0, 2)).tolist()
+    assert nonzero(w).tolist() == (w != 0).any(2).tolist()
