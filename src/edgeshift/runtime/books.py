@@ -5,7 +5,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
 
 # What a request can end as.
 REASONS = ("ok", "deadline", "queue_full", "closed", "bad_input", "variant_failed")
@@ -151,8 +150,10 @@ class Books:
     switches: int = 0
     alarms: int = 0
     _entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=KEPT))
-    _events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS))
-    _numbers: "count[int]" = field(default_factory=lambda: count(1))
+    _events: deque[tuple[int, float, str, str, str, int]] = field(
+        default_factory=lambda: deque(maxlen=EVENTS)
+    )
+    _number: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def finished(self, reason: str, entry: Entry) -> None:
@@ -180,15 +181,17 @@ class Books:
             self.alarms += 1
 
     def happened(self, time_s: float, before: str, after: str, cause: str, generation: int) -> None:
-        """An event; a switch if the variants differ."""
+        """An event; a switch if the variants differ. Its fields are kept, not an `Event`: a switch waits for this."""
         with self._lock:
             self.switches += before != after
-            self._events.append(Event(next(self._numbers), time_s, before, after, cause, generation))
+            self._number += 1
+            self._events.append((self._number, time_s, before, after, cause, generation))
 
     def events(self, since: int = 0) -> tuple[Event, ...]:
         """Events with a number above `since`; the oldest are forgotten beyond some thousands."""
         with self._lock:
-            return tuple(e for e in self._events if e.number > since)
+            found = [event for event in self._events if event[0] > since]
+        return tuple(Event(*event) for event in found)
 
     def last_minute(self, now_s: float) -> list[Entry]:
         """Requests that ended within `WINDOW_S`, the oldest first."""

@@ -172,10 +172,10 @@ class Engine:
         Raises:
             UnknownName: If it is not served.
         """
-        for index, profile in enumerate(self.ladder.profiles):
-            if name in (profile.name, profile.id):
-                return index
-        raise UnknownName("variant", name, [p.name for p in self.ladder.profiles])
+        opened = self._opened
+        if name not in opened.places:
+            raise UnknownName("variant", name, [p.name for p in opened.ladder.profiles])
+        return opened.places[name]
 
     def ready(self, index: int) -> Ready:
         """The variant at an index of the ladder, opened if it is not.

@@ -24,6 +24,7 @@ class Opened:
         generation: Its number; 0 = never published.
         ladder: What a policy may choose from.
         variants: One for each place in the ladder.
+        places: Name or id -> index in the ladder.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Opened:
         self.generation = loader.portfolio.generation
         self.ladder: Ladder = ladder_of(loader.portfolio, threads=threads)
         self.variants: tuple[Variant, ...] = tuple(loader.portfolio.find(p.id) for p in self.ladder.profiles)
+        self.places = {key: i for i, p in enumerate(self.ladder.profiles) for key in (p.id, p.name)}
         self._limit_bytes = limit_bytes
         self._said = said
         self._known = {v.id: known[v.id] for v in self.variants if v.id in known}
