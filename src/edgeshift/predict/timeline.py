@@ -131,7 +131,12 @@ def inserted(timeline: Timeline, after: int, task: Task) -> Timeline:
     return replace(timeline, tasks=(*moved[: after + 1], fresh, *moved[after + 1 :]))
 
 
-def profiled(events: Sequence[Mapping[str, Any]], unprofiled_ms: float, skip: int = 5) -> Timeline:
+def profiled(
+    events: Sequence[Mapping[str, Any]],
+    unprofiled_ms: float,
+    skip: int = 5,
+    only: Sequence[int] | None = None,
+) -> Timeline:
     """The timeline in what ONNX Runtime's profiler wrote: medians over the calls, in order of execution.
 
     The profiler itself costs time; all tasks are scaled alike so that they, and what lies between them, add up to a
@@ -141,22 +146,20 @@ def profiled(events: Sequence[Mapping[str, Any]], unprofiled_ms: float, skip: in
         events: The list in the profiler's JSON file.
         unprofiled_ms: Median of a call without the profiler, above 0.
         skip: First calls that do not count.
+        only: Places of the calls that count, instead of all after `skip`.
 
     Raises:
         BadValue: If there are no operators, fewer calls than `skip`, or calls differ in their operators.
     """
-    calls: list[list[Mapping[str, Any]]] = []
-    now: list[Mapping[str, Any]] = []
-    spans: list[float] = []
-    for event in sorted(events, key=lambda e: (e["ts"], -e["dur"])):
-        if event["cat"] == "Node" and str(event["name"]).endswith(SUFFIX):
-            now.append(event)
+    operators = sorted(
+        (e for e in events if e["cat"] == "Node" and str(e["name"]).endswith(SUFFIX)), key=lambda e: e["ts"]
+    )
     runs = sorted((e for e in events if e["name"] == "model_run"), key=lambda e: e["ts"])
-    for run in runs:
-        inside = [e for e in now if run["ts"] <= e["ts"] <= run["ts"] + run["dur"]]
-        calls.append(inside)
-        spans.append(run["dur"] / 1000)
-    calls, spans = calls[skip:], spans[skip:]
+    wanted = range(skip, len(runs)) if only is None else only
+    calls: list[list[Mapping[str, Any]]] = []
+    for run in (runs[place] for place in wanted):
+        calls.append([e for e in operators if run["ts"] <= e["ts"] <= run["ts"] + run["dur"]])
+    spans = [runs[place]["dur"] / 1000 for place in wanted]
     if not calls or not calls[0]:
         raise BadValue("profile", f"{len(runs)} calls", f"one of more than {skip} calls with operators")
     names = [str(e["name"]) for e in calls[0]]

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fleet's measurements as samples: `python -m bench.fleet.load` packs what was measured into `data/`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.fleet.measure import ROWS
+from bench.fleet.members import Member, members
+from bench.fleet.onnx_file import onnx_bytes
+from bench.fleet.spaces import Design, draw_all
+from edgeshift.core.files import write_json
+from edgeshift.devices import this_machine
+from edgeshift.predict.network import COUNT_NAMES, Network, count_matrix
+from edgeshift.predict.onnx_network import network_of
+from edgeshift.predict.samples import Samples
+
+DATA = Path(__file__).parent / "data"
+TABLE, LINES = DATA / "fleet.npz", DATA / "operators.json"
+MEMORY = ("resident_1", "arena_1", "resident_8", "arena_8")
+
+
+def designs(limit: int = 300) -> list[Design]:
+    """The measured networks."""
+    return draw_all()[:limit]
+
+
+def networks(wanted: Sequence[Design]) -> tuple[Network, ...]:
+    """Their graphs in float32 at batch size 1."""
+    return tuple(network_of(onnx_bytes(design), 1, design.name) for design in wanted)
+
+
+def profile(member: Member) -> dict[str, Any]:
+    """What a member is, for predictors that know devices by their description."""
+    found = this_machine().flat()
+    return {
+        **{key: found[key] for key in ("chip", "isa", "cores", "clock_ghz") if key in found},
+        "isa": member.isa or found.get("isa", ""),
+        "runtime": member.name.split("-t")[0],
+        "precision": member.precision,
+        "threads": member.threads,
+        "batch_size": member.batch_size,
+    }
+
+
+def samples(*, quantity: str = "latency", graphs: bool = True) -> Samples:
+    """All members and networks.
+
+    Args:
+        quantity: "latency" in ms, or "peak_memory" in bytes (arena and resident, at batch sizes 1 and 8).
+        graphs: Rebuild the graphs too, a quarter of a minute.
+    """
+    with np.load(TABLE, allow_pickle=False) as table:
+        names = [str(name) for name in table["networks"]]
+        assert names == [design.name for design in designs(len(names))]
+        cost, columns = (
+            (table["latency_ms"], table["devices"])
+            if quantity == "latency"
+            else (table["memory_bytes"], np.array(MEMORY))
+        )
+        features = table["features"]
+    devices = tuple(str(d) for d in columns)
+    known = members()
+    return Samples(
+        features.astype(np.float64),
+        cost.astype(np.float64),
+        devices,
+        COUNT_NAMES,
+        networks(designs(len(names))) if graphs else (),
+        {d: profile(known[d]) for d in devices if d in known},
+        quantity=quantity,
+        unit="ms" if quantity == "latency" else "bytes",
+    ).check()
+
+
+def timelines() -> dict[str, Any]:
+    """Network name -> operators on `ort-t1-b1`, as `WhatIf` takes them."""
+    found: dict[str, Any] = json.loads(LINES.read_text())
+    return found
+
+
+def column(name: str, field: str, wanted: Sequence[Design], session: int = 1) -> NDArray[np.float64]:
+    """One number of each network's row; NaN where there is none."""
+    file = ROWS / f"{name}-{session}.jsonl"
+    rows = (
+        {row["net"]: row for row in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
+    )
+    return np.array([rows.get(design.name, {}).get(field, np.nan) for design in wanted])
+
+
+def main() -> None:
+    """Pack the rows that were measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--least", type=int, default=100, help="networks a member must have")
+    given = parser.parse_args()
+    wanted = designs()
+    table = {name: column(name, "ms", wanted) for name in members()}
+    kept = [name for name, ms in table.items() if np.isfinite(ms).sum() >= given.least]
+    memory = {row["net"]: row for row in map(json.loads, (ROWS / "memory.json").read_text().splitlines())}
+    DATA.mkdir(exist_ok=True)
+    np.savez_compressed(
+        TABLE,
+        networks=np.array([design.name for design in wanted]),
+        family=np.array([design.family for design in wanted]),
+        devices=np.array(kept),
+        features=count_matrix(networks(wanted)).astype(np.float32),
+        latency_ms=np.stack([table[name] for name in kept], 1).astype(np.float32),
+        mad_ms=np.stack([column(name, "mad", wanted) for name in kept], 1).astype(np.float32),
+        undisturbed_calls=np.stack([column(name, "good", wanted) for name in kept], 1).astype(np.float32),
+        again_ms=np.stack([column(name, "ms", wanted, 2) for name in kept], 1).astype(np.float32),
+        memory_bytes=np.array([[memory[d.name][m] for m in MEMORY] for d in wanted], np.int64),
+    )
+    operators = ROWS / "operators.json"
+    lines = [json.loads(line) for line in operators.read_text().splitlines()] if operators.exists() else []
+    shown = {line["net"]: {"tasks": line["tasks"], "call_ms": round(line["call_ms"], 5)} for line in lines}
+    LINES.write_text(json.dumps(shown, separators=(",", ":"), sort_keys=True) + "\n")
+    write_json(DATA / "members.json", [{"name": n, **profile(members()[n])} for n in kept])
+    print(
+        f"{len(kept)} members, {len(wanted)} networks, {int(np.isfinite([table[k] for k in kept]).sum())} cells"
+    )
+
+
+if __name__ == "__main__":
+    main()
