@@ -206,7 +206,7 @@ class _Table:
         return _Table(
             tuple(v.id for v in variants), tuple(v.name for v in variants), figures.gains, columns, head.limits,
             np.array([float(v.macs) for v in variants]),
-            np.array([float(sum(f.size_bytes for r, f in v.files.items() if r == "onnx")) for v in variants]),
+            np.array([_stored(v) for v in variants]),
         )  # fmt: skip
 
     def excess(self, piece: Rows, wanted: Wanted) -> Floats:
@@ -259,6 +259,13 @@ class _Table:
         ]
         counts = np.bincount(best, minlength=len(self.ids))
         return "\n".join(lines) + "\n", {self.ids[i]: int(c) for i, c in enumerate(counts) if c}
+
+
+def _stored(variant: Variant) -> float:
+    """Bytes of the file that is opened, or measured; 0 where neither is known: only modelled times ask."""
+    if "onnx" in variant.files:
+        return float(variant.files["onnx"].size_bytes)
+    return next((m.value for m in variant.measurements if m.quantity == "file_size"), 0.0)
 
 
 def _bits(fits: NDArray[np.bool_]) -> NDArray[np.uint64]:

@@ -85,7 +85,9 @@ def verify(
         best = max((float(gains[i]) for i, cost in known.items() if cost <= limit), default=None)
         shift = float(np.sum(errors)) / (len(errors) + 1)
         chance = _chance((np.log(limit) - logs - shift) / sigma)
-        if best is None:  # first something that holds at all: far enough below all that the chance counts most
+        if (
+            best is None
+        ):  # first something that holds at all: far enough below all that the chance counts most
             best = float(2 * np.min(gains) - np.max(gains)) - 1e-9
         worth = np.maximum(gains - best, 0) * chance
         worth[list(known)] = 0

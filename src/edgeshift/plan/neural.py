@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +59,16 @@ class Proposer:
         sizes: Options of each choice.
         heads: Designs per limit.
         lattice: `(levels, costs)`: the limits that are asked for, in standard units.
+        library: `(n, g)`: designs that served many devices well in training; on a device only their costs are new.
+        library_gains: `(n,)`: their gains.
     """
 
     net: Net
     sizes: tuple[int, ...]
     heads: int
     lattice: NDArray[np.float32]
+    library: Designs = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    library_gains: Floats = field(default_factory=lambda: np.zeros(0))
     _groups: tuple[tuple[Designs, Designs], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -73,12 +78,16 @@ class Proposer:
             places = np.flatnonzero(np.array(self.sizes) == size)
             groups.append((places, starts[places][:, None] + np.arange(size)))
         object.__setattr__(self, "_groups", tuple(groups))
+        if not len(self.library):
+            object.__setattr__(self, "library", np.zeros((0, len(self.sizes)), np.int64))
 
     def check(self) -> "Proposer":
         """Self, or BadValue."""
         outputs = self.heads * sum(self.sizes)
         if self.net.check().weights[-1].shape[1] != outputs:
             raise BadValue("outputs of the network", self.net.weights[-1].shape[1], str(outputs))
+        if self.library.shape != (len(self.library_gains), len(self.sizes)):
+            raise BadValue("library", self.library.shape, f"({len(self.library_gains)}, {len(self.sizes)})")
         return self
 
     def propose(self, descriptor: Floats, limits: Floats | None = None) -> Designs:
@@ -105,7 +114,10 @@ class Proposer:
         tensors = {f"weight.{i}": w for i, w in enumerate(self.net.weights)}
         tensors |= {f"bias.{i}": b for i, b in enumerate(self.net.biases)}
         facts = {"sizes": json.dumps(self.sizes), "heads": str(self.heads)}
-        write_bytes(path, save({**tensors, "lattice": self.lattice}, metadata=facts))
+        write_bytes(path, save({**tensors, **self._arrays()}, metadata=facts))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {"lattice": self.lattice, "library": self.library, "library_gains": self.library_gains}
 
     @staticmethod
     def load(path: Path) -> "Proposer":
@@ -124,7 +136,8 @@ class Proposer:
             weights = tuple(tensors[f"weight.{i}"] for i in range(depth))
             net = Net(weights, tuple(tensors[f"bias.{i}"] for i in range(depth)))
             sizes = tuple(json.loads(facts["sizes"]))
-            return Proposer(net, sizes, int(facts["heads"]), tensors["lattice"]).check()
+            arrays = {name: tensors[name] for name in ("lattice", "library", "library_gains")}
+            return Proposer(net, sizes, int(facts["heads"]), **arrays).check()
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise BadWeights(f"{path} must be a trained optimizer, got: {error}") from error
 
@@ -156,10 +169,20 @@ class DeviceFront:
 
 def device_front(proposer: Proposer, family: Family, descriptor: Floats) -> DeviceFront:
     """The optimizer's designs for one device, scored by the family's predictors: no search."""
-    designs = family.space.settle(proposer.propose(descriptor))
+    named = family.space.settle(proposer.propose(descriptor))
+    scored = [
+        (proposer.library, proposer.library_gains, _costs(family, proposer.library, descriptor)),
+        (named, np.asarray(family.gain(named), float), _costs(family, named, descriptor)),
+    ]
+    designs, gains, costs = zip(*scored, strict=True)
+    return DeviceFront(np.concatenate(designs), np.concatenate(gains), np.concatenate(costs, 1))
+
+
+def _costs(family: Family, designs: Designs, descriptor: Floats) -> Floats:
+    if not len(designs):
+        return np.zeros((len(family.costs), 0))
     repeated = np.broadcast_to(descriptor, (len(designs), len(descriptor)))
-    costs = np.array([cost(designs, repeated) for cost in family.costs], float)
-    return DeviceFront(designs, np.asarray(family.gain(designs), float), costs)
+    return np.array([cost(designs, repeated) for cost in family.costs], float)
 
 
 def lattice(low: Floats, high: Floats, levels: int) -> NDArray[np.float32]:

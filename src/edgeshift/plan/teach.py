@@ -2,7 +2,7 @@
 """Trains the neural optimizer: gradients through frozen predictors, and evolution as its expert."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from edgeshift.core.errors import BadValue, NotInstalled
 from edgeshift.core.progress import Progress, Silent
+from edgeshift.plan.expert import Elites, improve, library
 from edgeshift.plan.net import Net
 from edgeshift.plan.neural import Family, Proposer, lattice
-from edgeshift.plan.problem import Cost, Problem
 from edgeshift.plan.spaces.shape import Designs, Floats, Space
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Teaching:
         entropy: Weight of the logits' entropy, falling to 0 in the first half.
         samples: Designs the predictors are distilled from.
         epochs: Passes over them.
-        expert_every: Steps between two rounds of evolution on what the optimizer proposes; 0 = never.
-        expert_pairs: Pairs of device and limits per round.
-        expert_rounds: Rounds of evolution for each.
+        experts: Made-up devices on which evolution shows what is possible; 0 = none.
+        expert_rounds: Rounds of evolution on each, before the training and again in the middle of it.
+        expert_children: Designs looked at per round.
+        library: Designs of the experts that are kept beside the network.
         threads: Of torch.
     """
 
@@ -51,10 +52,11 @@ class Teaching:
     margin: float = 0.02
     entropy: float = 0.02
     samples: int = 20_000
-    epochs: int = 30
-    expert_every: int = 250
-    expert_pairs: int = 32
-    expert_rounds: int = 10
+    epochs: int = 15
+    experts: int = 24
+    expert_rounds: int = 60
+    expert_children: int = 200
+    library: int = 256
     threads: int = 1
 
     def check(self) -> "Teaching":
@@ -63,8 +65,9 @@ class Teaching:
             raise BadValue(
                 "steps, batch, hidden, heads, samples, epochs and threads", vars(self), "at least 1"
             )
-        if self.levels < 2 or self.expert_every < 0:
-            raise BadValue("levels and expert_every", (self.levels, self.expert_every), "from 2 and 0")
+        if self.levels < 2 or min(self.experts, self.library) < 0 or self.expert_children < 2:
+            got = (self.levels, self.experts, self.library, self.expert_children)
+            raise BadValue("levels, experts, library and expert_children", got, "from 2, 0, 0 and 2")
         return self
 
 
@@ -73,8 +76,9 @@ def teach(family: Family, teaching: Teaching, seed: int = 0, progress: Progress 
 
     Scaling-Up's second approach (https://arxiv.org/abs/2009.00278): the design is the output of a network, and the
     loss goes through frozen predictors. Against the collapse to one design: temperature and entropy that fall,
-    heads of which the best counts most, and expert iteration (https://arxiv.org/abs/1705.08439): evolution improves
-    what the heads propose, judged by the predictors themselves, and the heads learn the improved designs.
+    heads of which the best counts most, and expert iteration (https://arxiv.org/abs/1705.08439): evolution on made-up
+    devices, judged by the predictors themselves, shows the heads what is possible, and goes on from what they propose
+    in the middle of the training. The experts' best designs stay beside the network as its library.
 
     Args:
         family: Space, predictors, devices.
@@ -115,7 +119,12 @@ class _Teacher:
         self.choices = _Choices(self.sizes)
         gates = family.space.gates
         self.gates = None if gates is None else tuple(_tensor(g) for g in gates)
-        self.buffer: list[tuple[Any, Designs]] = []
+        grid = lattice(self.low, self.high, 2 * teaching.levels).astype(float)
+        rows = devices(family.descriptors, teaching.experts, rng)
+        known = min(len(family.descriptors), teaching.experts)
+        rows[:known] = family.descriptors[:known]
+        self.archives = [Elites.none(row, grid, family.space) for row in rows]
+        self.shown: tuple[Any, Any] | None = None
 
     def run(self, progress: Progress) -> Proposer:
         """Train and hand over."""
@@ -128,8 +137,8 @@ class _Teacher:
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, t.rate, total_steps=t.steps)
         with progress.task("teach the optimizer", t.steps) as step:
             for k in range(t.steps):
-                if t.expert_every and k >= t.steps // 4 and k % t.expert_every == 0:
-                    self._ask_the_expert(net)
+                if k in (0, t.steps // 2):
+                    self._show(net if k else None)
                 loss = self._loss(net, k / t.steps) + self._imitation(net)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -138,7 +147,10 @@ class _Teacher:
                 cycle.step()
                 step(note=f"loss {float(loss.detach()):.3f}")
         grid = lattice(self.low, self.high, t.levels)
-        return Proposer(_numpy(net), self.sizes, t.heads, grid).check()
+        kept = np.zeros((0, len(self.sizes)), np.int64), np.zeros(0)
+        if self.archives and t.library:
+            kept = library(self.archives, self.family, t.library)
+        return Proposer(_numpy(net), self.sizes, t.heads, grid, *kept).check()
 
     def _pairs(self, n: int) -> "tuple[torch.Tensor, torch.Tensor]":
         """Descriptors and limits of n made-up devices."""
@@ -173,54 +185,33 @@ class _Teacher:
         return loss
 
     def _imitation(self, net: Any) -> "torch.Tensor":
-        """Cross entropy of the head that is nearest to what the expert found."""
+        """Cross entropy of the head that is nearest to what an expert found."""
         import torch
 
-        t = self.teaching
-        if not self.buffer:
+        if self.shown is None:
             return torch.zeros(())
-        places = self.rng.integers(0, len(self.buffer), min(64, len(self.buffer)))
-        x = torch.stack([self.buffer[p][0] for p in places])
-        wanted = torch.from_numpy(np.stack([self.buffer[p][1] for p in places]))
-        logits = net(x).reshape(len(places), t.heads, -1)
-        total = self.choices.cross_entropy(logits, wanted)
+        x, wanted = self.shown
+        places = torch.from_numpy(self.rng.integers(0, len(x), min(64, len(x))))
+        logits = net(x[places]).reshape(len(places), self.teaching.heads, -1)
+        total = self.choices.cross_entropy(logits, wanted[places])
         loss: torch.Tensor = 2 * total.min(1).values.mean() / len(self.sizes)
         return loss
 
-    def _ask_the_expert(self, net: Any) -> None:
-        """Evolution from the heads' designs, under the predictors themselves."""
-        import torch
-
-        from edgeshift.plan import SOLVERS
-
+    def _show(self, net: Any) -> None:
+        """Evolution on the experts' devices, from the heads' designs too, under the predictors themselves."""
         t, space = self.teaching, self.family.space
-        expert = SOLVERS.make("evolution", population=60, rounds=t.expert_rounds, rate=0.06)
-        rows, limits = self._pairs(t.expert_pairs)
-        with torch.no_grad():
-            proposer = Proposer(_numpy(net), self.sizes, t.heads, np.zeros((1, len(self.low)), np.float32))
-        for row, limit in zip(rows.numpy().astype(float), limits.numpy().astype(float), strict=True):
-            own = space.settle(proposer.propose(row, limit[None] - t.margin * np.arange(3)[:, None]))
-            known = [
-                d for x, d in self.buffer if np.abs(x.numpy() - np.concatenate([row, limit])).max() < 0.3
-            ][-8:]
-            starts = np.unique(
-                np.concatenate([own, *[space.settle(np.maximum(d, 0)[None]) for d in known]]), axis=0
-            )
-            asked = replace(self._problem(row, limit), starts=starts)
-            found = expert.solve(asked, int(self.rng.integers(2**31)))
-            if found.met:
-                x = torch.from_numpy(np.concatenate([row, limit])).float()
-                self.buffer.append((x, _bare(space, found.design)))
-
-    def _problem(self, row: Floats, limit: Floats) -> Problem:
-        def on(cost: Any) -> Any:
-            return lambda designs: cost(designs, np.broadcast_to(row, (len(designs), len(row))))
-
-        costs = tuple(
-            Cost(str(i), on(cost), float(bound))
-            for i, (cost, bound) in enumerate(zip(self.family.costs, limit, strict=True))
-        )
-        return Problem(self.family.space, self.family.gain, costs)
+        inputs, wanted = [], []
+        for archive in self.archives:
+            if net is not None:
+                proposer = Proposer(_numpy(net), self.sizes, t.heads, archive.limits.astype(np.float32))
+                archive.update(self.family, space.settle(proposer.propose(archive.row)))
+            improve(archive, self.family, t.expert_rounds, t.expert_children, self.rng)
+            found = np.isfinite(archive.gains)
+            rows = np.broadcast_to(archive.row, (int(found.sum()), len(archive.row)))
+            inputs.append(np.concatenate([rows, archive.limits[found]], 1))
+            wanted += [_bare(space, design) for design in archive.designs[found]]
+        if wanted:
+            self.shown = _tensor(np.concatenate(inputs)).float(), _tensor(np.stack(wanted))
 
 
 def spread_out(space: Space, n: int, rng: np.random.Generator) -> Designs:

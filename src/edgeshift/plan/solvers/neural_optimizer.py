@@ -30,6 +30,7 @@ class NeuralOptimizer(Solver):
         hidden: Width of the networks.
         heads: Designs per limit.
         levels: Limits in the lattice.
+        expert_rounds: Rounds of evolution that show the network what is possible.
         polish: Rounds of evolution from the proposed designs.
         file: A trained optimizer for this space and these costs, from `Proposer.save`; "" trains one.
     """
@@ -48,13 +49,17 @@ class NeuralOptimizer(Solver):
     hidden: int = 128
     heads: int = 4
     levels: int = 16
+    expert_rounds: int = 30
     polish: int = 0
     file: str = ""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.samples, self.epochs, self.hidden, self.heads) < 1 or self.polish < 0:
+        if (
+            min(self.steps, self.samples, self.epochs, self.hidden, self.heads) < 1
+            or min(self.polish, self.expert_rounds) < 0
+        ):
             raise BadValue(
-                "steps, samples, epochs, hidden, heads and polish", vars(self), "from 1, polish from 0"
+                "steps, samples, epochs, hidden, heads and rounds", vars(self), "from 1, polish from 0"
             )
 
     def solve(self, problem: Problem, seed: int = 0) -> Answer:
@@ -70,7 +75,10 @@ class NeuralOptimizer(Solver):
         limits = np.array([(c.limit - m) / s for c, (m, s) in zip(problem.costs, scales, strict=True)])
         wide = np.where(np.isinf(limits), proposer.lattice.max(0), limits)
         asked = np.concatenate([proposer.lattice, wide[None].astype(np.float32)])
-        offers = np.unique(problem.space.settle(proposer.propose(np.zeros(0), asked)), axis=0)
+        offers = np.concatenate(
+            [proposer.library, problem.space.settle(proposer.propose(np.zeros(0), asked))]
+        )
+        offers = np.unique(offers, axis=0)
         judged = problem.judge(offers).joined(seen)
         evaluations = len(judged.gains)
         if self.polish:
@@ -95,10 +103,9 @@ class NeuralOptimizer(Solver):
 
         costs = tuple(_standard(c, m, s) for c, (m, s) in zip(problem.costs, scales, strict=True))
         family = Family(problem.space, problem.gain, costs, np.zeros((1, 0)))
-        every = max(1, self.steps // 6)
         teaching = Teaching(
             self.steps, 64, self.hidden, self.heads, self.levels, samples=self.samples, epochs=self.epochs,
-            expert_every=every, expert_pairs=12, expert_rounds=6,
+            experts=1, expert_rounds=self.expert_rounds, expert_children=60, library=4 * self.levels,
         )  # fmt: skip
         return teach(family, teaching, seed)
 

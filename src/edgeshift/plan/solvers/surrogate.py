@@ -9,7 +9,7 @@ import numpy as np
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
 from edgeshift.plan.net import Fitting, Net, fit, fresh
-from edgeshift.plan.problem import Answer, Function, Judged, Problem, answer
+from edgeshift.plan.problem import Answer, Judged, Problem, answer
 from edgeshift.plan.solvers.shape import Solver
 from edgeshift.plan.spaces.shape import Designs, Floats
 
@@ -21,10 +21,10 @@ class Surrogate(Solver):
     Fit networks to every figure seen; optimise them, not the truth; look at the truth at the predicted optima and
     at disturbances of them; add to the data and repeat, so that the data gather where the optimum is predicted.
 
-    Off the paper: the heuristic on the network is evolution with steps, not annealing; a few small networks
-    are averaged in place of one large one with dropout; the limits' costs are taken as they are, since a
-    device's limits are predicted in microseconds, and only the gain is learnt. The logarithm of a gain that has
-    one sign is learnt, since gains near the optimum then differ visibly.
+    Off the paper: the heuristic on the network is hill climbing from several starts, not annealing; a few small
+    networks are averaged in place of one large one with dropout; the limits' costs are taken as they are, since a
+    device's limits are predicted in microseconds, and only the gain is learnt. The logarithm of a gain that has one
+    sign is learnt, since gains near the optimum then differ visibly.
 
     Attributes:
         initial: Random designs to begin with.
@@ -32,8 +32,9 @@ class Surrogate(Solver):
         batch: True evaluations per round.
         hidden: Widths of the networks.
         networks: How many are averaged.
-        epochs: Passes over the data per round.
-        starts: Independent searches on the networks per round, each of which proposes its optimum.
+        epochs: Passes over the data before the first round; a quarter of them in each later one.
+        starts: Independent searches on the networks per round, each of which proposes its optima.
+        climb: Steps of such a search.
     """
 
     card: ClassVar[Card] = Card(
@@ -49,8 +50,9 @@ class Surrogate(Solver):
     batch: int = 20
     hidden: tuple[int, ...] = (128, 64)
     networks: int = 3
-    epochs: int = 60
-    starts: int = 6
+    epochs: int = 120
+    starts: int = 4
+    climb: int = 60
 
     def __post_init__(self) -> None:
         if not (2 <= self.initial <= self.budget and 1 <= self.starts <= self.batch):
@@ -70,56 +72,65 @@ class Surrogate(Solver):
         if problem.starts is not None:
             first = np.concatenate([problem.starts, first])[: self.initial]
         seen = problem.judge(np.unique(first, axis=0))
+        inputs = problem.space.numbers(seen.designs[:1]).shape[1]
+        nets = [fresh((inputs, *self.hidden, 1), rng) for _ in range(self.networks)]
+        epochs = self.epochs
         while len(seen.gains) < self.budget:
-            proposals = self._proposals(problem, seen, rng)
-            proposals = _unseen(proposals, seen)[: self.budget - len(seen.gains)]
+            nets, guess = self._learnt(problem, seen, nets, epochs, rng)
+            epochs = max(
+                1, self.epochs // 4
+            )  # what follows is a little more data for networks that are fitted
+            proposals = _unseen(self._proposals(guess, seen, rng), seen)[: self.budget - len(seen.gains)]
             if not len(proposals):  # the space, or all of it that can be reached, is known
                 break
             seen = seen.joined(problem.judge(proposals))
         return answer(problem, seen, len(seen.gains))
 
-    def _proposals(self, problem: Problem, seen: Judged, rng: np.random.Generator) -> Designs:
-        """The networks' optima first, then disturbances of them and of the best design seen."""
-        predict = self._learnt(problem, seen, rng)
-        guess = replace(problem, gain=predict, parts=None)
-        best = seen.take(seen.order()[: 4 * self.starts])
-        optima = [self._climbed(guess, best.designs, rng) for _ in range(self.starts)]
-        around = np.concatenate([*optima, best.designs[:2]])
-        places = rng.integers(0, len(around), 4 * self.batch)
-        disturbed = problem.space.mutate(around[places], float(rng.choice((0.02, 0.1, 0.2))), rng)
-        mixed = problem.space.crossover(around[places[: self.batch]], around[places[-self.batch :]], rng)
-        near = guess.judge(_unseen(np.concatenate([disturbed, mixed]), seen))
-        far = problem.space.sample(max(1, self.batch // 10), rng)
-        chosen = near.designs[near.order()[: self.batch - len(far)]]
-        wanted = np.concatenate([_unseen(np.concatenate(optima), seen), chosen])[: self.batch - len(far)]
-        return np.concatenate([wanted, far])
+    def _proposals(self, guess: Problem, seen: Judged, rng: np.random.Generator) -> Designs:
+        """Half the batch from the networks' optima, the other half disturbances of the best designs seen."""
+        best = seen.take(seen.order()[: 2 * self.starts]).designs
+        optima = _unseen(self._climbed(guess, best, rng), seen)[: self.batch // 2]
+        space, n = guess.space, 8 * self.batch
+        parents = np.concatenate([optima, best])
+        mutants = space.mutate(parents[rng.integers(0, len(parents), n)], 0.04, rng)
+        mixed = space.crossover(
+            parents[rng.integers(0, len(parents), n)], best[rng.integers(0, len(best), n)], rng
+        )
+        near = guess.judge(_unseen(np.concatenate([mutants, mixed]), seen))
+        wild = space.sample(max(1, self.batch // 20), rng)
+        chosen = np.concatenate([optima, near.designs[near.order()[: self.batch]]])
+        return np.concatenate([chosen[: self.batch - len(wild)], wild])
 
     def _climbed(self, guess: Problem, starts: Designs, rng: np.random.Generator) -> Designs:
-        """`(1, g)`: the optimum of the networks that one evolution finds."""
-        from edgeshift.plan import SOLVERS
+        """`(n, g)` the best designs under the networks, each start followed on its own."""
+        space, lines = guess.space, []
+        for start in np.array_split(starts, self.starts):
+            pool = guess.judge(start)
+            for _ in range(self.climb):
+                parents = pool.designs
+                rate = float(rng.choice((0.0, 0.03, 0.1)))
+                children = space.mutate(parents[rng.integers(0, len(parents), 40)], rate, rng)
+                pool = pool.joined(guess.judge(children))
+                pool = pool.take(pool.order()[:8])
+            lines.append(pool.designs[: max(1, self.batch // (2 * self.starts))])
+        return np.concatenate(lines)
 
-        part = starts[rng.integers(0, len(starts), max(1, len(starts) // 2))]
-        evolution = SOLVERS.make("evolution", population=60, rounds=25, rate=0.06)
-        found: Answer = evolution.solve(replace(guess, starts=part), int(rng.integers(2**31)))
-        return found.design[None]
-
-    def _learnt(self, problem: Problem, seen: Judged, rng: np.random.Generator) -> Function:
-        x = problem.space.numbers(seen.designs)
-        gains = seen.gains
+    def _learnt(
+        self, problem: Problem, seen: Judged, nets: list[Net], epochs: int, rng: np.random.Generator
+    ) -> tuple[list[Net], Problem]:
+        """The networks after more training, and the problem with their word in place of the gain."""
+        x, gains = problem.space.numbers(seen.designs), seen.gains
         one_sign = (gains > 0).all() or (gains < 0).all()
         y = np.sign(gains[0]) * np.log(np.abs(gains)) if one_sign else gains
         middle, spread = float(np.median(y)), max(float(y.std()), 1e-12)
         target = ((y - middle) / spread).astype(np.float32)[:, None]
-        nets: list[Net] = []
-        for _ in range(self.networks):
-            net = fresh((x.shape[1], *self.hidden, 1), rng)
-            nets.append(fit(net, x, target, Fitting(epochs=self.epochs), rng))
+        fitted = [fit(net, x, target, Fitting(epochs=epochs), rng) for net in nets]
 
         def predict(designs: Designs) -> Floats:
             numbers = problem.space.numbers(designs)
-            return np.asarray(np.mean([net(numbers)[:, 0] for net in nets], axis=0, dtype=np.float64))
+            return np.asarray(np.mean([net(numbers)[:, 0] for net in fitted], axis=0, dtype=np.float64))
 
-        return predict
+        return fitted, replace(problem, gain=predict, parts=None, starts=None)
 
 
 def _unseen(designs: Designs, seen: Judged) -> Designs:
