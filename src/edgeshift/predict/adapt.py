@@ -15,7 +15,7 @@ from edgeshift.predict.teachers import Teachers
 # How far prices may leave the teachers' mean, in each of the ways of `ways`: tried together, weighted by how
 # likely they make the measurements (marginal likelihood), so that none must be tuned on the new device.
 LEVEL = 4.0
-WITHIN, OWN, BENT, SMOOTH = (0.3, 1.0, 3.0), (0.0, 0.1, 0.5), (0.0, 0.3), (0.0, 0.003, 0.03)
+WITHIN, OWN, BENT, SMOOTH = (0.3, 1.0, 3.0), (0.0, 0.1, 0.5), (0.0, 0.3), (0.0, 0.01)
 NOISE = (1e-4, 4e-4, 1.6e-3, 6e-3, 2e-2, 6e-2)
 GRID = np.array(list(product((LEVEL,), WITHIN, OWN, BENT, SMOOTH, NOISE)))
 # Degrees of freedom of the errors: timings have heavy tails.

@@ -44,7 +44,7 @@ def nonnegative(gram: Matrix, moment: Matrix, rounds: int = 60) -> Matrix:
     return np.maximum(b, 0.0)
 
 
-def relative_fit(sums: Matrix, cost: Matrix, rounds: int = 3, ridge: float = 1e-6) -> tuple[Matrix, float]:
+def relative_fit(sums: Matrix, cost: Matrix, rounds: int = 3, ridge: float = 1e-4) -> tuple[Matrix, float]:
     """Coefficients `b >= 0` with `sums @ b` near `cost` in relative error, and the error's root mean square.
 
     Errors are taken relative to the prediction (iteratively reweighted), not to the measurement, which would

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadData
 from edgeshift.core.files import write_bytes
@@ -102,13 +103,12 @@ def _arrays(file: Path) -> Mapping[str, Any]:
     return found
 
 
-def _numbers(
-    file: Path, arrays: Mapping[str, Any], name: str, axes: int
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _numbers(file: Path, arrays: Mapping[str, Any], name: str, axes: int) -> NDArray[np.float64]:
     found = arrays[name]
     if found.ndim != axes or found.dtype.kind not in "fiub":
         raise BadData(f"{name} of {file} must be numbers with {axes} axes, got {found.dtype} {found.shape}")
-    return found.astype(np.float64)
+    numbers: NDArray[np.float64] = found.astype(np.float64)
+    return numbers
 
 
 def _texts(file: Path, arrays: Mapping[str, Any], name: str) -> tuple[str, ...]:

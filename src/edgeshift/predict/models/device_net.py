@@ -9,6 +9,7 @@ import numpy as np
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
 from edgeshift.predict.adapt import Belief, answer, believe, unmeasured, ways
+from edgeshift.predict.draws import draw
 from edgeshift.predict.features import Matrix
 from edgeshift.predict.intervals import Prior, interval
 from edgeshift.predict.models.shape import Fitted, Model
@@ -39,7 +40,7 @@ class DeviceNet(Model):
         needs="measurements",
     )
 
-    rehearsals: int = 8
+    rehearsals: int = 6
 
     def __post_init__(self) -> None:
         if self.rehearsals < 0:
@@ -95,6 +96,6 @@ class FittedDeviceNet(Fitted):
         width = self.prior.half_width(best.left_out, level)
         return interval(middle, width * deviation, level, self.source, self.unit)
 
-    def deviations(self, queries: Samples) -> Matrix:
-        """`(n,)`, standard deviation of the log cost that is believed of each network."""
-        return answer(self.beliefs, ways(self.teachers, queries))[1]
+    def tables(self, queries: Samples, count: int, seed: int = 0, *, noise: bool = True) -> Matrix:
+        """`(count, n)` log costs, each row a device that the measurements allow; see `draw`."""
+        return draw(self.beliefs, ways(self.teachers, queries), count, seed, noise=noise)
