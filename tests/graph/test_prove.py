@@ -44,9 +44,9 @@ def test_rounding_is_the_distance_from_the_float64_answers() -> None:
     with torch.no_grad():
         want = wide(X.double())
         off = float((model(X).double() - want).abs().max() / want.abs().max())
-    assert rounding(model, wide, (X,)) == off
+    assert rounding(model, (X,)) == off
     assert off > FLOAT32_TOLERANCE
-    assert rounding(wide, wide, (X.double(),)) == 0
+    assert rounding(wide, (X.double(),)) == 0
 
 
 def test_a_difference_beyond_what_the_model_rounds_is_refused() -> None:

@@ -51,3 +51,27 @@ def test_outside_nothing_is_wider() -> None:
         assert torch.arange(3).dtype == torch.int64
     assert torch.zeros(2).dtype == torch.float32
     assert torch.zeros(2, dtype=torch.float64).float().dtype == torch.float32
+
+
+def test_a_narrow_parameter_is_read_in_float64_and_stays_what_it_is() -> None:
+    layer = nn.Linear(3, 2)
+    with widened(), torch.no_grad():
+        y = layer(torch.ones(1, 3))
+        assert layer.weight.dtype == torch.float64
+    assert y.dtype == torch.float64
+    assert torch.allclose(y, layer.weight.double().sum(1) + layer.bias.double(), rtol=1e-15)  # order of sums
+    assert layer.weight.dtype == torch.float32
+
+
+def test_a_narrow_tensor_that_is_written_to_is_the_one_that_changes() -> None:
+    kept = torch.ones(2)
+    with widened():
+        kept.add_(kept)
+        kept[0] = 5
+    assert kept.tolist() == [5.0, 2.0]
+
+
+def test_a_recurrent_layer_runs_in_float64_without_a_copy() -> None:
+    layer = nn.GRU(3, 4, batch_first=True)
+    with widened(), torch.no_grad():
+        assert layer(torch.ones(1, 2, 3))[0].dtype == torch.float64

@@ -65,6 +65,21 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
     return small, ShapePlan(shapes, listed, tuple(stand_ins))
 
 
+def exact_copy(small: nn.Module, model: nn.Module, verdict: Verdict) -> nn.Module:
+    """The cut model with every number that the cut computed in float64, where rounding hides nothing.
+
+    Args:
+        small: What `cut` made; all other tensors are shared with it, since a selection does not round.
+        model: What it was cut from.
+        verdict: Who stays.
+    """
+    made = _new_tensors(dict(tensors_of(model)), verdict, wide=True)
+    memo: dict[int, Any] = {}
+    for name, tensor in tensors_of(small):
+        memo[id(tensor)] = nn.Parameter(made[name], requires_grad=False) if name in made else tensor
+    return copy_module(small, memo)
+
+
 def opened(model: nn.Module, names: list[str]) -> nn.Module:
     """A copy that shares all parameters but those of the attention modules it opens; see `OpenAttention`."""
     copy = copy_module(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
@@ -129,8 +144,10 @@ def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         return known
     kind: Any = type(module)
     if not _is_plain(kind):
-        return copy.deepcopy(module, memo)
-    fresh = memo[id(module)] = kind.__new__(kind)
+        other: nn.Module = copy.deepcopy(module, memo)
+        return other
+    fresh: nn.Module = kind.__new__(kind)
+    memo[id(module)] = fresh
     state = fresh.__dict__
     for name, value in vars(module).items():
         what = type(value)
@@ -167,8 +184,11 @@ def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     return made
 
 
-def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, Tensor]:
-    """Every parameter and buffer that changes, and every bias that comes new."""
+def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool = False) -> dict[str, Tensor]:
+    """Every parameter and buffer that changes, and every bias that comes new.
+
+    With `wide` only those whose numbers are computed, in float64.
+    """
     fresh: dict[str, Tensor] = {}
     graph, edits = verdict.graph, verdict.edits
     rows: dict[str, list[Array | None]] = {}
@@ -182,18 +202,23 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict) -> dict[str, T
             edits.rows.get(number),
             edits.shifts.get(number),
         )
-        kept_whole = all(i is None for i in index)
-        if grid is None and not columns and factor is None and shift is None and kept_whole:
+        computed = bool(columns) or factor is not None or shift is not None
+        if not computed and (wide or (grid is None and all(i is None for i in index))):
             continue
         tensor = tensors[value.param].detach()
         if factor is not None:
             scale = torch.from_numpy(factor).reshape([-1] + [1] * (tensor.dim() - 1))
-            tensor = (tensor.double() * scale).to(tensor.dtype)
+            tensor = (tensor.double() * scale).to(torch.float64 if wide else tensor.dtype)
         if shift is not None:
-            tensor = (tensor.double() + torch.from_numpy(shift)).to(tensor.dtype)
-        fresh[value.param] = _select(tensor, index, grid, columns)
+            tensor = (tensor.double() + torch.from_numpy(shift)).to(torch.float64 if wide else tensor.dtype)
+        fresh[value.param] = _select(tensor, index, grid, columns, wide=wide)
     for position, delta in edits.bias.items():
-        _add_bias(fresh, tensors, verdict, position, delta, rows)
+        name, bias = _new_bias(tensors, verdict, position, delta, rows)
+        weight = graph.nodes[position].inputs[1]
+        assert weight is not None
+        # A weight made of other parameters has no tensor of its own.
+        like = tensors[graph.values[weight].param or name]
+        fresh[name] = bias if wide else bias.to(like.dtype)
     return fresh
 
 
@@ -202,6 +227,8 @@ def _select(
     index: list[Array | None],
     grid: Array | None,
     columns: list[tuple[int, int, Array, Array]],
+    *,
+    wide: bool,
 ) -> Tensor:
     """The rows and columns that stay, with what carriers take over; for grouped weights, each group's own columns."""
     original = tensor
@@ -218,16 +245,18 @@ def _select(
         if which is not None and axis != last:
             tensor = tensor.index_select(axis, torch.from_numpy(which))
     if columns:
-        return _with_carried(tensor, index[last], columns)
+        return _with_carried(tensor, index[last], columns, wide=wide)
     return tensor.clone() if tensor is original else tensor.contiguous()
 
 
 def _with_carried(
-    tensor: Tensor, which: Array | None, columns: list[tuple[int, int, Array, Array]]
+    tensor: Tensor, which: Array | None, columns: list[tuple[int, int, Array, Array]], *, wide: bool
 ) -> Tensor:
     """Cut the input axis, and add the columns that go, scaled, to those that carry them."""
     axis = columns[0][0]
     result = tensor.clone() if which is None else tensor.index_select(axis, torch.from_numpy(which))
+    if wide:
+        result = result.double()
     for _, carrier, gone, factors in columns:
         moved = tensor.index_select(axis, torch.from_numpy(gone)).double()
         scale = torch.from_numpy(factors).reshape([-1 if d == axis else 1 for d in range(tensor.dim())])
@@ -237,37 +266,30 @@ def _with_carried(
     return result
 
 
-def _add_bias(
-    fresh: dict[str, Tensor],
+def _new_bias(
     tensors: Mapping[str, Tensor],
     verdict: Verdict,
     position: int,
     delta: Array,
     rows: Mapping[str, list[Array | None]],
-) -> None:
-    """Add what gone constants gave to a layer's bias; give it one if it had none."""
+) -> tuple[str, Tensor]:
+    """Name and numbers, float64, of a layer's bias with what gone constants gave; of a fresh one if it had none."""
     node = verdict.graph.nodes[position]
     weight = node.inputs[1]
     assert weight is not None
-    change = torch.from_numpy(delta)
+    full = torch.from_numpy(delta)
     if node.inputs[2] is not None:
         name = verdict.graph.values[node.inputs[2]].param
-        full = tensors[name].detach().double()
+        old = tensors[name].detach().double()
         factor = verdict.edits.rows.get(node.inputs[2])
-        full = (full if factor is None else full * torch.from_numpy(factor)) + change
+        full = (old if factor is None else old * torch.from_numpy(factor)) + full
         index = rows[name][0]
     else:
         param = verdict.graph.values[weight].param
         name = param.rpartition(".")[0] + ".bias"
-        full = change
         axis = 1 if node.attributes.get("transposed") else int(node.attributes.get("w_out", 0))
         index = rows[param][axis]
-    if index is not None:
-        full = full[torch.from_numpy(index)]
-    like = (
-        verdict.graph.values[weight].param or name
-    )  # a weight made of other parameters has no tensor of its own
-    fresh[name] = full.to(tensors[like].dtype)
+    return name, full if index is None else full[torch.from_numpy(index)]
 
 
 def _attributes(
