@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Held-out networks of a known device: latency of each member of the fleet, and peak memory.
+
+Five parts; networks of a part are unknown on every device. `--models` and `--members` narrow it down.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bench.fleet.load import samples
+from bench.record import Run, keep, table
+from edgeshift.predict import MODELS
+from edgeshift.predict.intervals import coverage
+from edgeshift.predict.samples import Samples
+
+MODEL_NAMES = ("macs", "count_ridge", "statistical", "stacked")
+PARTS = 5
+COLUMNS = ["quantity", "member", "model", "mape", "within_10", "spearman", "coverage_90", "noise", "fit_s"]
+
+
+def rank(values: np.ndarray) -> np.ndarray:
+    """Ranks; ties do not occur among measured times."""
+    return np.argsort(np.argsort(values)).astype(float)
+
+
+def hidden(everything: Samples, part: np.ndarray) -> Samples:
+    """The samples without the costs of some networks, on all devices."""
+    cost = everything.cost.copy()
+    cost[part] = np.nan
+    return replace(everything, cost=cost)
+
+
+def queries(everything: Samples, part: np.ndarray) -> Samples:
+    """Some networks without costs."""
+    return replace(
+        everything,
+        features=everything.features[part],
+        networks=tuple(everything.networks[i] for i in part),
+        cost=np.empty((len(part), 0)),
+        devices=(),
+        accuracy=None,
+    )
+
+
+def judge(
+    everything: Samples, target: str, model: str, parts: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Errors of a model on one member, every network predicted once by a fit that never saw it."""
+    truth = everything.column(target)
+    order = np.random.default_rng(0).permutation(len(truth))
+    guess, inside, spent = np.full(len(truth), np.nan), [], 0.0
+    for part in np.array_split(order, PARTS)[:parts]:
+        begin = time.perf_counter()
+        fitted = MODELS.make(model, **options).fit(hidden(everything, part), target)
+        spent += time.perf_counter() - begin
+        found = fitted.predict(queries(everything, part))
+        guess[part] = found.value
+        inside.append(coverage(found, truth[part]))
+    known = ~np.isnan(guess) & ~np.isnan(truth)
+    gap = np.abs(guess[known] / truth[known] - 1)
+    return {
+        "quantity": everything.quantity,
+        "member": target,
+        "model": model,
+        "networks": int(known.sum()),
+        "mape": 100 * float(gap.mean()),
+        "within_10": 100 * float((gap <= 0.1).mean()),
+        "spearman": float(np.corrcoef(rank(guess[known]), rank(truth[known]))[0, 1]),
+        "coverage_90": 100 * float(np.mean(inside)),
+        "fit_s": spent / parts,
+    }
+
+
+def main() -> None:
+    """All members and models; a record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", default="", help="comma-separated; all if left out")
+    parser.add_argument("--models", default=",".join(MODEL_NAMES))
+    parser.add_argument(
+        "--parts", type=int, default=2, help="of the five parts, how many are held out in turn"
+    )
+    parser.add_argument("--trees", type=int, default=100)
+    parser.add_argument("--no-record", action="store_true")
+    given = parser.parse_args()
+    rows = []
+    for everything in (samples(), replace(samples(quantity="peak_memory"), quantity="peak_memory")):
+        wanted = [m for m in given.members.split(",") if m] or list(everything.devices)
+        for member in (m for m in wanted if m in everything.devices):
+            for model in given.models.split(","):
+                options = {"trees": given.trees} if model in ("statistical", "stacked") else {}
+                rows.append(judge(everything, member, model, given.parts, options))
+                rows[-1]["noise"] = noise(member) if everything.quantity == "latency" else None
+                print(table([rows[-1]], COLUMNS).splitlines()[-1], flush=True)
+    print(table(rows, COLUMNS))
+    if not given.no_record:
+        keep(
+            Run("predict_layers", SAYS, repeats="see the fleet's README", spread="none: errors"),
+            rows,
+            findings(rows),
+        )
+
+
+SAYS = (
+    "Latency (ms) and peak memory (bytes) of networks that were measured on no device, on devices where the "
+    "others were measured: mean absolute percentage error, share within 10 %, rank, coverage of 90 % intervals; "
+    "noise: median absolute deviation of calls over their median."
+)
+
+
+def noise(member: str) -> float:
+    """Median over networks of the calls' median absolute deviation, in percent."""
+    from bench.fleet.load import TABLE
+
+    with np.load(TABLE, allow_pickle=False) as found:
+        at = [str(d) for d in found["devices"]].index(member)
+        share = found["mad_ms"][:, at] / found["latency_ms"][:, at]
+    return 100 * float(np.nanmedian(share))
+
+
+def findings(rows: list[dict[str, Any]]) -> list[str]:
+    """What the rows say, the bar of 5 % beside it."""
+    found = []
+    for quantity in ("latency", "peak_memory"):
+        for model in dict.fromkeys(row["model"] for row in rows):
+            mine = [r for r in rows if r["quantity"] == quantity and r["model"] == model]
+            if mine:
+                errors = sorted(row["mape"] for row in mine)
+                met = sum(error <= 5 for error in errors)
+                found.append(
+                    f"{quantity}, {model}: MAPE {np.median(errors):.1f} % in the median of {len(errors)} columns "
+                    f"({errors[0]:.1f} to {errors[-1]:.1f}); at most 5 % on {met}. Coverage of 90 % intervals "
+                    f"{np.mean([r['coverage_90'] for r in mine]):.0f} %."
+                )
+    return found
+
+
+if __name__ == "__main__":
+    main()
