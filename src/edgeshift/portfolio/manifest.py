@@ -50,6 +50,9 @@ class Manifest:
     def check(self) -> "Manifest":
         """Self, or the first error among its parts."""
         self.model.check()
+        for what in ("data", "recipe"):
+            if not isinstance(getattr(self, what), Mapping):
+                raise BadValue(f"{what} of a manifest", type(getattr(self, what)).__name__, "an object")
         for what in ("id", "name"):
             seen: set[str] = set()
             for variant in self.variants:
@@ -168,7 +171,9 @@ def parse(data: bytes, path: Path) -> Edition:
         manifest = Manifest(
             model_ref_from_json(body["model"]), body["data"], body["recipe"], variants
         ).check()
-    except (BadValue, ArithmeticError, KeyError, TypeError, AttributeError) as error:
+    except BadPortfolio:
+        raise
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadPortfolio(f"{path} must be a manifest that edgeshift wrote, got: {error}") from error
     return Edition(manifest, number(raw, "generation", path), number(raw, "previous", path))
 

@@ -47,7 +47,6 @@ REFUSALS: dict[str, Refusal] = {
     "unsupported": Refusal(
         400, "request must do without shared memory, classification, sequences and priorities"
     ),
-    "unreachable_accuracy": Refusal(400, "min_accuracy must be reached by a variant of the model"),
     "bad_input": Refusal(400, "inputs must be what the model takes"),
     "not_finite_output": Refusal(400, "outputs must be finite to be written as JSON; ask for binary_data"),
     "bad_query": Refusal(400, "query must be what the document at /openapi.json says"),
@@ -57,6 +56,7 @@ REFUSALS: dict[str, Refusal] = {
     "unknown_version": Refusal(404, "version must be a variant of the model"),
     "method_not_allowed": Refusal(405, "method must be one that the path allows"),
     "read_timeout": Refusal(408, "request must arrive within the read timeout"),
+    "unreachable_accuracy": Refusal(409, "min_accuracy must be reached by a variant of the model"),
     "unavailable": Refusal(409, "the variant must be one that opens and is not in quarantine"),
     "nothing_before": Refusal(409, "there must be an earlier generation to go back to"),
     "bad_portfolio": Refusal(
