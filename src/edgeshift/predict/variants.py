@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A portfolio's variants as networks to predict, and measurements of them as samples for any device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeshift.core.errors import BadData
+from edgeshift.devices import DeviceProfile
+from edgeshift.portfolio import Portfolio
+from edgeshift.predict.network import COUNT_NAMES, count_matrix
+from edgeshift.predict.onnx_network import network_of
+from edgeshift.predict.samples import Samples
+from edgeshift.predict.table import read_table, write_table
+
+# The table of a portfolio's own samples, beside its manifest.
+SAMPLES = "samples.npz"
+
+
+def networks(portfolio: Portfolio, batch_size: int = 1) -> Samples:
+    """Every variant's counts and graph, on no device."""
+    found = tuple(network_of(portfolio.read(v, "onnx"), batch_size, v.name) for v in portfolio.variants)
+    return Samples(
+        features=count_matrix(found),
+        cost=np.empty((len(found), 0)),
+        devices=(),
+        feature_names=COUNT_NAMES,
+        networks=found,
+    ).check()
+
+
+def join(queries: Samples, known: Samples | None, target: str, profile: Mapping[str, Any] | None) -> Samples:
+    """The queries with what a table knows: its networks below them, and costs of equal networks beside them.
+
+    Args:
+        queries: Networks on no device.
+        known: A table with the same features, or None.
+        target: The device to predict for; it gets a column.
+        profile: Its spec sheet, or None.
+
+    Raises:
+        BadData: If the table's features are others.
+    """
+    profiles = {target: dict(profile)} if profile else {}
+    if known is None:
+        empty = np.full((len(queries), 1), np.nan)
+        return replace(queries, cost=empty, devices=(target,), profiles=profiles)
+    if known.feature_names != queries.feature_names:
+        raise BadData(
+            f"feature_names of the samples must be those of `edgeshift bench --for`, got {len(known.feature_names)}"
+        )
+    devices = known.devices if target in known.devices else (*known.devices, target)
+    table = np.full((len(queries) + len(known), len(devices)), np.nan)
+    table[len(queries) :, : len(known.devices)] = known.cost
+    for row, wanted in enumerate(queries.features):
+        same = np.flatnonzero(np.isclose(known.features, wanted, rtol=1e-9, atol=0).all(1))
+        for place in same:  # later measurements of the same network replace earlier ones
+            costs = known.cost[place]
+            there = np.flatnonzero(~np.isnan(costs))
+            table[row, there] = costs[there]
+    # The table's own rows of those networks would count twice.
+    twice = np.array(
+        [np.isclose(queries.features, row, rtol=1e-9, atol=0).all(1).any() for row in known.features], bool
+    )
+    kept = np.concatenate([np.ones(len(queries), bool), ~twice])
+    features = np.vstack([queries.features, known.features])[kept]
+    return Samples(
+        features,
+        table[kept],
+        devices,
+        queries.feature_names,
+        profiles=profiles,
+        families=dict(known.families),
+    ).check()
+
+
+def append(path: Path, queries: Samples, device: str, latency_ms: Sequence[float]) -> Samples:
+    """Add one measurement of every query on a device to a table; the file is made if it is not there.
+
+    Raises:
+        BadData: If the file holds other features.
+    """
+    new = np.array(latency_ms, np.float64)
+    if path.exists():
+        known = read_table(path)
+        if known.feature_names != queries.feature_names:
+            raise BadData(
+                f"feature_names of {path} must be those of networks, got {len(known.feature_names)} others"
+            )
+        devices = known.devices if device in known.devices else (*known.devices, device)
+        cost = np.full((len(known) + len(queries), len(devices)), np.nan)
+        cost[: len(known), : len(known.devices)] = known.cost
+        cost[len(known) :, devices.index(device)] = new
+        features, families = np.vstack([known.features, queries.features]), dict(known.families)
+    else:
+        features, cost, devices, families = queries.features, new[:, None], (device,), {}
+    samples = Samples(features, cost, devices, queries.feature_names, families=families).check()
+    write_table(path, samples)
+    return samples
+
+
+def spec(profile: DeviceProfile) -> dict[str, Any]:
+    """A profile as the flat numbers and texts that predictors read; what is not known is left out."""
+    found = profile.flat()
+    return {key: value for key, value in found.items() if value or isinstance(value, bool)}
