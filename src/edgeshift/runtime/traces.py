@@ -82,7 +82,11 @@ class Link:
         order = np.arange(len(sent_s)) * kbit
         done = np.maximum.accumulate(ready - order) + order + kbit
         whole = np.floor(done / rounds)
-        arrived_s = whole * period_s + np.interp(done - whole * rounds, carried, edges)
+        rest = done - whole * rounds
+        # The step in which the last bit is carried, not the pauses after it, where `carried` is flat.
+        last = np.maximum(np.searchsorted(carried, rest, side="left"), 1)
+        missing = np.maximum(carried[last] - rest, 0) / np.maximum(np.diff(carried)[last - 1], 1e-12)
+        arrived_s = whole * period_s + np.where(rest > 0, edges[last] - missing * self.step_s, 0.0)
         return np.asarray(np.maximum(arrived_s, sent_s))
 
 
