@@ -20,6 +20,7 @@ from edgeshift.cli.report import report
 from edgeshift.cli.serve import serve
 from edgeshift.cli.shrink import shrink
 from edgeshift.cli.sign import sign
+from edgeshift.cli.simulate import simulate
 from edgeshift.cli.verify import verify
 from edgeshift.core.errors import EdgeShiftError
 from edgeshift.core.files import FULL
@@ -46,6 +47,7 @@ app.command("build")(build)
 app.command("shrink")(shrink)
 app.command("bench")(bench)
 app.command("report")(report)
+app.command("simulate")(simulate)
 app.command("verify")(verify)
 app.command("publish")(publish)
 app.command("sign")(sign)
