@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
+from edgeshift.predict.footprint import footprint
 from edgeshift.predict.intervals import conformal, interval
 from edgeshift.predict.layers import (
     AT,
@@ -39,7 +40,8 @@ class Stacked(Model):
     bytes / bandwidth + launch` with rates from 0 per kind; the step channels are padded to is chosen by the error.
     Rates come from measured layers, or from whole networks where no layer was measured; the forest then learns
     log(truth / roofline) of layers or of networks. Unlike the paper, work and bytes add up instead of hiding each
-    other: it keeps the fit linear, so that networks alone suffice.
+    other: it keeps the fit linear, so that networks alone suffice. Peak memory is stacked likewise: what must be
+    alive at once, and a factor.
 
     Attributes:
         trees: In the forest.
@@ -61,7 +63,10 @@ class Stacked(Model):
         """See `Model.fit`; needs graphs, and measured layers or `least` networks measured on the target."""
         networks = graphs(samples, "stacked")
         known, cost = measured(samples, target)
-        layers = layers_of(samples, target)
+        if samples.quantity == "peak_memory" and len(known) >= self.least:
+            fit = both(forest(self.trees, seed), ridge)
+            return footprint([networks[i] for i in known], cost, fit, seed, samples.unit)
+        layers = layers_of(samples, target) if samples.quantity == "latency" else None
         call = number_of(samples, target, "probe_call_us") / 1000
         if layers is not None:
             layer_ms = self._from_layers(layers, seed)
