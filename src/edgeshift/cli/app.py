@@ -14,6 +14,7 @@ import typer
 import edgeshift
 from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
+from edgeshift.cli.compare import compare
 from edgeshift.cli.list import list_
 from edgeshift.cli.publish import publish, rollback
 from edgeshift.cli.report import report
@@ -44,6 +45,7 @@ HELP = """One model in, a portfolio of exact, smaller variants out.
 
 app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich")
 app.command("build")(build)
+app.command("compare")(compare)
 app.command("shrink")(shrink)
 app.command("bench")(bench)
 app.command("report")(report)

@@ -42,6 +42,9 @@ def build(
         list[str] | None, typer.Option(help="Model option, key=value; repeatable.")
     ] = None,
     train_option: Annotated[list[str] | None, typer.Option(help="Training option such as lr=0.1.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the log as TensorBoard event files too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,
 ) -> None:
     """Train, sparsify, shrink, export and measure a portfolio of variants.
@@ -79,6 +82,7 @@ def build(
         resume=resume,
         multiple=multiple,
         quick=quick,
+        tensorboard=tensorboard,
     )
     portfolio = run(job, Screen(quiet=json))
     write_html(portfolio, portfolio.path / PAGE)

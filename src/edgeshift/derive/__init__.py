@@ -7,14 +7,16 @@ from typing import Any
 # The line trains and traces; a door that the command line opens must stay light until one of these is used.
 _DOOR = {
     "Checked": "edgeshift.derive.reprove",
+    "Comparison": "edgeshift.derive.comparison",
     "Job": "edgeshift.derive.job",
     "bench": "edgeshift.derive.remeasure",
     "build": "edgeshift.derive.line",
+    "compare": "edgeshift.derive.comparison",
     "shrink_file": "edgeshift.derive.checkpoint",
     "shrink_onnx_file": "edgeshift.derive.onnx_file",
     "verify": "edgeshift.derive.reprove",
 }
-__all__ = ["Checked", "Job", "bench", "build", "shrink_file", "shrink_onnx_file", "verify"]
+__all__ = ["Checked", "Comparison", "Job", "bench", "build", "compare", "shrink_file", "shrink_onnx_file", "verify"]
 
 
 def __getattr__(name: str) -> Any:

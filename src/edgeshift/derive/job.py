@@ -32,6 +32,7 @@ class Job:
         multiple: Widths are rounded up to it with dead channels, which stays exact. 4 is what ONNX Runtime's blocked
             kernels ask at least; 1 = as small as the zeros allow.
         quick: Measure each variant briefly, and not all in turns at the end.
+        tensorboard: Write the training log as event files too, in `out/work/tensorboard`.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Job:
     batch_sizes: tuple[int, ...] = (1, 32)
     multiple: int = 4
     quick: bool = False
+    tensorboard: bool = False
 
     def check(self) -> "Job":
         """Self, or BadValue."""

@@ -2,7 +2,8 @@
 """The product, top to bottom: train, sparsify, shrink, export, measure, keep."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ from edgeshift.models import build as build_model
 from edgeshift.models import load_weights, pretrained, resolve
 from edgeshift.portfolio import Draft, Golden, Portfolio
 from edgeshift.train import Level, Task, run_levels
+from edgeshift.train.board import Board
 
 
 def build(job: Job, progress: Progress | None = None) -> Portfolio:
@@ -62,13 +64,32 @@ def build(job: Job, progress: Progress | None = None) -> Portfolio:
     portfolio = claim(job.out, ref, facts(data), choices.recipe, resume=job.resume)
     judge = Judge.of(data, ref, job)
     folder = job.out / WORK / LEVELS
-    with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step:
-        for level in run_levels(choices.method, task, choices.training, choices.levels, folder, progress):
+    with progress.task(f"{ref.name} on {data.name}", len(choices.levels)) as step, board(job) as listener:
+        for level in run_levels(
+            choices.method, task, choices.training, choices.levels, folder, progress, listener
+        ):
             if name_of(level) not in {variant.name for variant in portfolio}:
                 portfolio = keep(portfolio, level, parent, judge, progress)
             progress.say(line_about(portfolio, level))
             step()
     return portfolio if job.quick else measured(portfolio, job, progress)
+
+
+@contextmanager
+def board(job: Job) -> Iterator[Board | None]:
+    """Who hears of every epoch: event files, if they were asked for.
+
+    Raises:
+        NotInstalled: If they were and tensorboard is missing.
+    """
+    if not job.tensorboard:
+        yield None
+        return
+    found = Board(job.out / WORK / "tensorboard")
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 def keep(portfolio: Portfolio, level: Level, parent: Parent, judge: Judge, progress: Progress) -> Portfolio:

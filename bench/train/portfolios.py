@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training figures share: a build, its rows, and the portfolios that are kept beside a record."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.record import RECORDS
+from edgeshift.core.values import Variant
+from edgeshift.derive.job import Job
+from edgeshift.derive.line import build
+from edgeshift.portfolio import Draft, Portfolio
+
+# Of all portfolios kept under bench/records together.
+MOST_BYTES = 25_000_000
+
+
+def built(out: Path, model: str, method: str, options: Mapping[str, Any], **job: Any) -> Portfolio:
+    """The portfolio of one build; goes on where a stopped one was."""
+    return build(Job(model=model, out=out, method=method, method_options=options, resume=True, **job))
+
+
+def row(name: str, variant: Variant, dense: Variant) -> dict[str, Any]:
+    """One variant against the dense network of the same record."""
+    latency = variant.measured("latency")
+    return {
+        "run": name,
+        "variant": variant.name,
+        "test": variant.accuracy["test"],
+        "validation": variant.accuracy["validation"],
+        "lost_points": round(100 * (dense.accuracy["test"] - variant.accuracy["test"]), 2),
+        "parameters": variant.parameters,
+        "fewer_parameters": round(dense.parameters / variant.parameters, 3),
+        "macs": variant.macs,
+        "fewer_macs": round(dense.macs / variant.macs, 3),
+        "latency_ms": latency.value,
+        "latency_spread": latency.spread,
+        "faster": round(dense.measured("latency").value / latency.value, 3),
+        "proof": variant.proof.max_error_float64,
+    }
+
+
+def rows_of(name: str, portfolio: Portfolio) -> list[dict[str, Any]]:
+    """All variants of a portfolio, against its first."""
+    return [row(name, v, portfolio.variants[0]) for v in portfolio]
+
+
+def within(rows: Sequence[Mapping[str, Any]], points: float) -> list[Mapping[str, Any]]:
+    """Rows that lose at most that many points of validation accuracy; test accuracy does not choose."""
+    best = rows[0]["validation"]
+    return [r for r in rows if 100 * (best - r["validation"]) <= points]
+
+
+def export(portfolio: Portfolio, claim: str, names: Sequence[str]) -> Path:
+    """Keep some variants beside a record: manifest, ONNX file and answers, without the training weights.
+
+    Raises:
+        SystemExit: If all portfolios kept there would pass `MOST_BYTES`.
+    """
+    target = RECORDS / claim / "portfolio"
+    shutil.rmtree(target, ignore_errors=True)
+    small = Portfolio.create(target, portfolio.model, portfolio.data, portfolio.recipe)
+    for name in names:
+        v = portfolio.find(name)
+        draft = Draft(
+            name=v.name,
+            recipe=v.recipe,
+            accuracy=v.accuracy,
+            parameters=v.parameters,
+            macs=v.macs,
+            sparsity=v.sparsity,
+            widths=v.widths,
+            measurements=v.measurements,
+            proof=v.proof,
+        )
+        small = small.add(draft, {role: portfolio.path_of(v, role) for role in ("onnx", "golden", "log")})
+    kept = sum(p.stat().st_size for p in RECORDS.glob("*/portfolio/**/*") if p.is_file())
+    if kept > MOST_BYTES:
+        shutil.rmtree(target)
+        raise SystemExit(f"portfolios under bench/records must be at most {MOST_BYTES:,} bytes, got {kept:,}")
+    return target

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variants from one supernet, each beside the same architecture trained alone for the same epochs.
+
+    python -m bench.train.supernet --out build/supernet            # GPU: hours
+    python -m bench.train.supernet --out build/quick --quick       # digits, a minute
+
+The supernet's step makes one pass for the dense network and one for each form, so it costs up to three times a dense
+training of as many epochs, once, for all variants; the separate trainings cost one each. The counts are in the rows.
+"""
+
+import argparse
+from pathlib import Path
+
+from bench.record import Run, keep, table
+from bench.train.portfolios import built, export
+from edgeshift.derive.remeasure import bench
+from edgeshift.reports.compared import training_cost
+
+LEVELS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.15)
+POINTS, VARIANTS = 0.7, 8
+
+
+def main() -> None:
+    """Train both ways, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/supernet"))
+    parser.add_argument("--model", default="resnet56")
+    parser.add_argument("--epochs", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    asked = parser.parse_args()
+    model, data, epochs = ("resnet8", "digits", 4) if asked.quick else (asked.model, "cifar10", asked.epochs)
+    shared = {"data": data, "levels": LEVELS, "epochs": epochs, "seed": asked.seed, "quick": True}
+    options = {"least": LEVELS[-1]}
+    one = bench(
+        built(asked.out / "one", model, "supernet", options, **shared), batch_sizes=(1,), memory=False
+    )
+    alone = built(
+        asked.out / "alone", model, "scratch", {"found": str(asked.out / "one" / "work" / "levels")}, **shared
+    )
+    rows = []
+    for mine, other in zip(one.variants, alone.variants, strict=True):
+        rows.append(
+            {
+                "variant": mine.name,
+                "test": mine.accuracy["test"],
+                "alone": other.accuracy["test"],
+                "behind_points": round(100 * (other.accuracy["test"] - mine.accuracy["test"]), 2),
+                "macs": mine.macs,
+                "latency_ms": mine.measured("latency").value,
+                "parameters": mine.parameters,
+            }
+        )
+    print(table(rows, list(rows[0])))
+    good = sum(r["behind_points"] <= POINTS for r in rows)
+    costs = [training_cost(p)["training_macs"] for p in (one, alone)]
+    findings = [
+        f"{good} of {len(rows)} variants within {POINTS} points of training alone; asked: {VARIANTS}: "
+        f"{'met' if good >= VARIANTS else 'short'}.",
+        f"Training all alone costs {costs[1] / costs[0]:.2f} times what the supernet does, in counted MACs.",
+    ]
+    print("\n".join(findings))
+    if not asked.quick:
+        keep(
+            Run("train_supernet", "One supernet against architectures trained alone.", seeds=(asked.seed,)),
+            rows,
+            findings,
+        )
+        export(one, "train_supernet", [v.name for v in one])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeshift.core.errors import BadValue
+from edgeshift.core.progress import Silent
+from edgeshift.train import Task, Training, run_levels
+from edgeshift.train.methods.soft_masking import SoftMasking
+from edgeshift.train.run import Run
+from tests.train.methods.watch import watched
+
+OPTIONS = {"multiple": 1, "every": 1, "decay": 0.05}
+
+
+def test_the_cost_ends_in_the_budget(task: Task, training: Training, tmp_path: Path) -> None:
+    costs = {}
+
+    def look(run: Run) -> None:
+        costs[run.index] = run.macs.of_masks(run.masking.tensors) / run.macs.dense
+
+    watched("soft_masking", look, task, training, (1.0, 0.5, 0.25), tmp_path, **OPTIONS)
+    assert costs[0] == 1
+    assert 0.5 - 0.1 < costs[1] <= 0.5  # a channel of this tiny network is up to a tenth of its cost
+    assert 0.25 - 0.1 < costs[2] <= 0.25
+
+
+def test_hard_masks_compute_what_soft_ones_did(task: Task, training: Training, tmp_path: Path) -> None:
+    differences = []
+
+    class Looking(SoftMasking):
+        """Compares the network before and after its masks become hard."""
+
+        def harden(self, run: Run) -> None:
+            images = torch.randn(5, 1, 8, 8)
+            run.model.eval()
+            before = self.forward(run, images)
+            super().harden(run)
+            differences.append(float((before - self.forward(run, images)).detach().abs().max()))
+            run.model.train()
+
+    list(run_levels(Looking(**OPTIONS), task, training, (1.0, 0.5, 0.25), tmp_path, Silent()))  # type: ignore[arg-type]
+    assert differences == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_pruned_channels_return_unless_they_may_not(task: Task, training: Training, tmp_path: Path) -> None:
+    counts = {}
+    for permanent in (False, True):
+        _, seen = watched(
+            "soft_masking",
+            lambda run: int(run.memory.get("returned", torch.tensor(0))),
+            task,
+            training,
+            (1.0, 0.4),
+            tmp_path / str(permanent),
+            **OPTIONS,
+            permanent=permanent,
+        )
+        counts[permanent] = seen[1][-1]
+    assert counts[False] >= 1
+    assert counts[True] == 0
+
+
+def test_readers_of_a_masked_channel_keep_learning(task: Task, training: Training, tmp_path: Path) -> None:
+    learnt = []
+
+    class Looking(SoftMasking):
+        """Looks at gradients under soft masks."""
+
+        def before_step(self, run: Run) -> None:
+            for name in ("3.weight", "9.weight"):
+                mask = run.memory.get(f"soft/{name}")
+                if mask is not None and not mask.all():
+                    gone = ~mask.flatten()
+                    learnt.append(bool(run.masking.parameters[name].grad[:, gone].any()))
+            super().before_step(run)
+
+    list(run_levels(Looking(**OPTIONS), task, training, (1.0, 0.4), tmp_path, Silent()))  # type: ignore[arg-type]
+    assert any(learnt)  # a channel that is dead on all images of a batch teaches nothing
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(BadValue, match=r"warmup must be 0 to below the ramp's 0\.5, got 0\.5"):
+        SoftMasking(warmup=0.5, ramp=0.5)
+    with pytest.raises(BadValue, match="multiple must be at least 1, got 0"):
+        SoftMasking(multiple=0)
+
+
+def test_a_table_that_is_none_is_refused(task: Task, training: Training, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('{"layers": {}}')
+    method = SoftMasking(table=str(tmp_path / "t.json"))
+    with pytest.raises(BadValue, match=r"table must be one with a cost for every layer; it lacks 0\.weight"):
+        list(run_levels(method, task, training, (1.0, 0.5), tmp_path / "run", Silent()))
