@@ -7,11 +7,12 @@ import pytest
 
 from edgeshift.core.errors import BadValue, UnknownName
 from edgeshift.core.values import Measurement
-from edgeshift.plan.choose import choose, plan_portfolio
+from edgeshift.plan.choose import Asked, choose, decide, hold_out, plan_portfolio
 from edgeshift.plan.figures import Candidates, known, of_portfolio
-from edgeshift.plan.limits import parse
+from edgeshift.plan.limits import Limit, parse
 from edgeshift.portfolio import Portfolio
 from edgeshift.predict.intervals import interval, normal
+from edgeshift.predict.samples import Samples
 from tests.portfolio.made import DATA, MODEL, RECIPE, draft, files
 
 
@@ -113,3 +114,102 @@ def test_the_explanation_says_what_the_next_ones_cost() -> None:
         "a, the next more accurate one, is 20.0% over latency<=10ms.",
         "The next best, c, costs 5.00 points of accuracy.",
     )
+
+
+def test_another_device_is_predicted_from_what_was_measured_on_it(portfolio: Portfolio) -> None:
+    # Ten times as slow where it was measured: level-1 is predicted near 20 ms, with a margin.
+    device = {"name": "pi", "latency_ms": {"level-0": 40.0, "level-2": 10.0}}
+    (pick,) = plan_portfolio(portfolio, parse("latency<=45ms; size<=1MB"), device).picks
+    assert (pick.device, pick.name, pick.kind, pick.broken) == ("pi", "level-0", "predicted", ())
+    assert pick.expected["latency<=45ms"] == 40.0  # measured there: no margin
+    (tight,) = plan_portfolio(portfolio, parse("latency<=11ms"), device).picks
+    assert tight.name == "level-2"
+
+
+@pytest.mark.parametrize(
+    ("device", "limits", "message"),
+    [
+        (
+            {"name": "pi"},
+            "latency<=5ms",
+            "latency_ms of pi must be milliseconds of at least one variant by name",
+        ),
+        (
+            {"latency_ms": {"level-0": 4.0}},
+            "memory<=5kB",
+            "limit for device must be on latency or p95 at batch 1",
+        ),
+    ],
+)
+def test_a_device_that_says_too_little_is_refused(
+    portfolio: Portfolio, device: dict[str, object], limits: str, message: str
+) -> None:
+    with pytest.raises(BadValue, match=message):
+        plan_portfolio(portfolio, parse(limits), device)
+
+
+@pytest.fixture
+def table() -> Samples:
+    """60 networks whose cost is a sum of two counts, on six devices; the more work, the more accurate."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 20, (60, 2)).astype(float)
+    prices = np.exp(rng.normal(0, 0.7, (2, 6)))
+    cost = counts @ prices * np.exp(rng.normal(0, 0.02, (60, 6)))
+    names = (*(f"chip{i}" for i in range(5)), "chip4_32")
+    return Samples(
+        counts, cost, names, ("count_a", "count_b"), accuracy=0.5 + counts.sum(1) / 100,
+        families={"chip4": "chip4", "chip4_32": "chip4"},
+    ).check()  # fmt: skip
+
+
+def test_a_held_out_device_is_judged_by_its_true_costs(table: Samples) -> None:
+    bound = float(np.median(table.column("chip4")))
+    asked = Asked((Limit("latency", bound),), predictor="count_ridge", calibrate=12, verify=4)
+    found = decide(hold_out(table, "chip4", asked), asked)
+    assert found.met
+    assert found.said_met
+    assert found.cost == table.column("chip4")[found.row] <= bound
+    inside = table.column("chip4") <= bound
+    assert found.optimum_accuracy == np.asarray(table.accuracy)[inside].max()
+    assert 0 <= found.regret < 0.05
+    assert 12 <= found.measurements <= 16
+
+
+def test_nothing_is_learnt_from_the_family_of_a_held_out_device(table: Samples) -> None:
+    asked = Asked((Limit("latency", 1.0),), predictor="count_ridge", calibrate=12)
+    spoilt = table.cost.copy()
+    spoilt[:, 5] *= np.exp(np.random.default_rng(1).normal(0, 2, 60))
+    one, other = (hold_out(t, "chip4", asked).prediction.value for t in (table, replace(table, cost=spoilt)))
+    assert (one == other).all()
+
+
+@pytest.mark.parametrize("solver", ["scan", "knapsack", "evolution", "rules"])
+def test_any_solver_chooses_a_row_under_the_margin(table: Samples, solver: str) -> None:
+    bound = float(np.median(table.column("chip4")))
+    asked = Asked((Limit("latency", bound),), solver, "count_ridge", 12, 0)
+    found = decide(hold_out(table, "chip4", asked), asked)
+    assert found.predicted < bound
+    assert found.says[0].startswith(f"row {found.row} is chosen")
+
+
+def test_a_limit_that_nothing_measured_keeps_is_not_called_met(table: Samples) -> None:
+    asked = Asked((Limit("latency", 1e-6),), predictor="count_ridge", calibrate=12)
+    found = decide(hold_out(table, "chip4", asked), asked)
+    assert (found.met, found.said_met, found.optimum_row) == (False, False, -1)
+    assert "holds for nothing that was measured" in found.says[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (Asked(parse("size<=3MB"), predictor="count_ridge"), "limits must be one on latency"),
+        (
+            Asked(parse("latency<=9ms; accuracy>=100%"), predictor="count_ridge"),
+            "accuracy floor must be at most",
+        ),
+        (Asked(parse("latency<=9ms"), calibrate=60), r"calibrating measurements must be 0\.\.59, got 60"),
+    ],
+)
+def test_questions_a_table_cannot_answer_are_refused(table: Samples, asked: Asked, message: str) -> None:
+    with pytest.raises(BadValue, match=message):
+        decide(hold_out(table, "chip4", asked), asked)

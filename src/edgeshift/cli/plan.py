@@ -22,12 +22,12 @@ def plan(
     loss: Annotated[
         float, typer.Option(help="Points of accuracy a fleet's device may lose in the mean.")
     ] = 0.3,
-    table: Annotated[str, typer.Option(help="A table of networks on devices, or a latency set.")] = "",
+    table: Annotated[Path | None, typer.Option(help=".npz table of networks on devices.")] = None,
     hold_out: Annotated[str, typer.Option(help="The table's device to plan for, as if it were new.")] = "",
     solver: Annotated[str, typer.Option(help="Name of a solver; see edgeshift list solver.")] = "scan",
-    predictor: Annotated[str, typer.Option(help="Name of a predictor, for a table.")] = "count_ridge",
+    predictor: Annotated[str, typer.Option(help="Name of a predictor, for a table.")] = "device_net",
     calibrate: Annotated[int, typer.Option(help="Rows measured to fit the predictor.")] = 20,
-    verify: Annotated[int, typer.Option(help="Rows measured to verify; 0 trusts the margin.")] = 0,
+    verify: Annotated[int, typer.Option(help="Rows measured to verify; 0 trusts the margin.")] = 4,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Plan file to write; a folder for a fleet.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,
@@ -45,12 +45,12 @@ def plan(
       edgeshift plan build/mine --limits 'p95<=20ms; size<=2MB' --out plan.json
       edgeshift plan build/mine --limits 'latency<=5ms' --device pi5.json
       edgeshift plan build/mine --fleet fleet.csv --out build/fleet
-      edgeshift plan --table help_nasbench201 --hold-out raspi4 --limits 'latency<=9ms' --json
+      edgeshift plan --table nb201.npz --hold-out raspi4 --limits 'latency<=9ms' --json
     """
     asked = [name for name, given in (("FOLDER", folder), ("--table", table)) if given]
     if len(asked) != 1:
         raise BadValue("what to plan on", " and ".join(asked) or None, "a portfolio's folder, or --table")
-    if table:
+    if table is not None:
         _on_table(table, hold_out, limits, (solver, predictor), (calibrate, verify, seed), json=json)
     elif fleet is not None:
         assert folder is not None  # one of folder and table is given
@@ -109,7 +109,7 @@ def _on_fleet(folder: Path, fleet: Path, out: Path | None, loss: float, *, json:
 
 
 def _on_table(
-    table: str, device: str, limits: str, names: tuple[str, str], counts: tuple[int, int, int], *, json: bool
+    table: Path, device: str, limits: str, names: tuple[str, str], counts: tuple[int, int, int], *, json: bool
 ) -> None:
     from dataclasses import asdict
 

@@ -113,7 +113,8 @@ class Proposer:
 
         tensors = {f"weight.{i}": w for i, w in enumerate(self.net.weights)}
         tensors |= {f"bias.{i}": b for i, b in enumerate(self.net.biases)}
-        facts = {"sizes": json.dumps(self.sizes), "heads": str(self.heads)}
+        # One key: the order of several is not kept, and equal optimizers shall be equal files.
+        facts = {"optimizer": json.dumps({"sizes": self.sizes, "heads": self.heads})}
         write_bytes(path, save({**tensors, **self._arrays()}, metadata=facts))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -130,12 +131,12 @@ class Proposer:
 
         try:
             with safe_open(path, "np") as file:
-                facts = file.metadata() or {}
+                facts = json.loads((file.metadata() or {})["optimizer"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
             depth = sum(key.startswith("weight.") for key in tensors)
             weights = tuple(tensors[f"weight.{i}"] for i in range(depth))
             net = Net(weights, tuple(tensors[f"bias.{i}"] for i in range(depth)))
-            sizes = tuple(json.loads(facts["sizes"]))
+            sizes = tuple(facts["sizes"])
             arrays = {name: tensors[name] for name in ("lattice", "library", "library_gains")}
             return Proposer(net, sizes, int(facts["heads"]), **arrays).check()
         except (SafetensorError, KeyError, ValueError, OSError) as error:

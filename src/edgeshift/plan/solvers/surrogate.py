@@ -50,7 +50,7 @@ class Surrogate(Solver):
     batch: int = 20
     hidden: tuple[int, ...] = (128, 64)
     networks: int = 3
-    epochs: int = 120
+    epochs: int = 400
     starts: int = 4
     climb: int = 60
 
