@@ -16,6 +16,7 @@ from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
 from edgeshift.cli.compare import compare
 from edgeshift.cli.list import list_
+from edgeshift.cli.plan import plan
 from edgeshift.cli.publish import publish, rollback
 from edgeshift.cli.report import report
 from edgeshift.cli.serve import serve
@@ -48,6 +49,7 @@ app.command("build")(build)
 app.command("compare")(compare)
 app.command("shrink")(shrink)
 app.command("bench")(bench)
+app.command("plan")(plan)
 app.command("report")(report)
 app.command("simulate")(simulate)
 app.command("verify")(verify)
