@@ -14,8 +14,10 @@ __version__ = "0.1.0"
 _SURFACE = {
     "Card": "edgeshift.core.card",
     "EdgeShiftError": "edgeshift.core.errors",
+    "Engine": "edgeshift.runtime",
     "Job": "edgeshift.derive",
     "Portfolio": "edgeshift.portfolio",
+    "Switcher": "edgeshift.runtime",
     "Variant": "edgeshift.core.values",
     "bench": "edgeshift.derive",
     "build": "edgeshift.derive",
@@ -26,8 +28,10 @@ _SURFACE = {
 __all__ = [
     "Card",
     "EdgeShiftError",
+    "Engine",
     "Job",
     "Portfolio",
+    "Switcher",
     "Variant",
     "bench",
     "build",

@@ -97,8 +97,9 @@ def private(path: Path) -> PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    data = _content(path)
     try:
-        key = load_pem_private_key(_content(path), None)
+        key = load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadValue("key", str(path), "an unencrypted Ed25519 private key as PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -116,8 +117,9 @@ def public(source: Path | bytes) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    data = source if isinstance(source, bytes) else _content(source)
     try:
-        key = load_pem_public_key(source if isinstance(source, bytes) else _content(source))
+        key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
         got = "bytes" if isinstance(source, bytes) else str(source)
         raise BadValue("public key", got, "an Ed25519 public key as PEM") from error
