@@ -104,9 +104,9 @@ def main() -> None:
     parser.add_argument("--members", default="", help="comma-separated; all if left out")
     parser.add_argument("--models", default=",".join(MODEL_NAMES))
     parser.add_argument(
-        "--parts", type=int, default=2, help="of the five parts, how many are held out in turn"
+        "--parts", type=int, default=1, help="of the five parts, how many are held out in turn"
     )
-    parser.add_argument("--trees", type=int, default=100)
+    parser.add_argument("--trees", type=int, default=50)
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
     rows = []

@@ -268,6 +268,32 @@ class Network:
             depths.append(1 + max((depths[i] for i in kernel.inputs if i >= 0), default=0))
         return max(depths, default=0)
 
+    @cached_property
+    def count_values(self) -> NDArray[np.float64]:
+        """What `counts` returns; worked out once."""
+        kinds = [node.kind for node in self.nodes]
+        written = [math.prod(node.shape) for node in self.nodes]
+        sums = (
+            self.macs,
+            self.parameters,
+            sum(written),
+            sum(k.bytes_read + k.bytes_written for k in self.kernels),
+            max(written),
+            self.peak_bytes,
+        )
+        by_kind = dict.fromkeys(KINDS, 0)
+        for node, kind in zip(self.nodes, kinds, strict=True):
+            by_kind[kind] += node.macs
+        values = [
+            *(kinds.count(kind) for kind in KINDS),
+            len(self.nodes),
+            len(self.kernels),
+            self.depth,
+            *(math.log1p(value) for value in sums),
+            *(math.log1p(by_kind[kind]) for kind in KINDS[:6]),
+        ]
+        return np.array(values, np.float64)
+
 
 def counts(network: Network) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """What every predictor may know of a network: operators by kind, depth, and logs of its sums.
@@ -277,28 +303,7 @@ def counts(network: Network) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         `log_x`: natural log of 1 + a sum (MACs, stored numbers, numbers written, bytes moved, the largest
         output, peak bytes), for the whole batch.
     """
-    kinds = [node.kind for node in network.nodes]
-    written = [math.prod(node.shape) for node in network.nodes]
-    sums = (
-        network.macs,
-        network.parameters,
-        sum(written),
-        sum(k.bytes_read + k.bytes_written for k in network.kernels),
-        max(written),
-        network.peak_bytes,
-    )
-    by_kind = dict.fromkeys(KINDS, 0)
-    for node, kind in zip(network.nodes, kinds, strict=True):
-        by_kind[kind] += node.macs
-    values = [
-        *(kinds.count(kind) for kind in KINDS),
-        len(network.nodes),
-        len(network.kernels),
-        network.depth,
-        *(math.log1p(value) for value in sums),
-        *(math.log1p(by_kind[kind]) for kind in KINDS[:6]),
-    ]
-    return COUNT_NAMES, np.array(values, np.float64)
+    return COUNT_NAMES, network.count_values
 
 
 def count_matrix(networks: Sequence[Network]) -> NDArray[np.float64]:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would int8, a second thread, another runtime or narrower layers cost? Replayed, then measured.
+
+The networks with a timeline are hidden on every target; rates come from the others. `--measure` times the narrowed
+networks beside their parents, in turns; without it the kept times are used.
+"""
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.fleet.load import DATA, designs, samples, timelines
+from bench.fleet.measure import Canary, timed
+from bench.fleet.members import members, open_on
+from bench.fleet.onnx_file import onnx_bytes
+from bench.fleet.spaces import Design
+from bench.record import Run, keep, table
+from edgeshift.predict import MODELS
+from edgeshift.predict.network import Network
+from edgeshift.predict.onnx_network import network_of
+from edgeshift.predict.samples import Samples
+
+BASE = "ort-t1-b1"
+TARGETS = {"int8": "ort-int8-t1-b1", "two threads": "ort-t2-b1", "another runtime": "openvino-t1-b1"}
+NARROWED = DATA / "narrowed.json"
+COLUMNS = ["change", "networks", "mape", "within_10", "baseline_mape", "spearman"]
+SAYS = (
+    "A timeline measured on one ONNX Runtime thread, replayed with a change applied, against what the changed network "
+    "then took. Baseline: the parent's time multiplied by the median factor of the other networks (int8, threads, "
+    "runtime), or by the ratio of MACs (narrower)."
+)
+
+
+def narrowed(design: Design, share: float = 0.5) -> Design:
+    """The network with a share of the channels of every layer; the classifier keeps its ten."""
+    layers = []
+    last = len(design.layers) - 1
+    for place, layer in enumerate(design.layers):
+        keeps = layer.op not in ("conv", "fc") or (place == last or (layer.op == "conv" and layer.out == 10))
+        out = layer.out if keeps else max(2, math.ceil(layer.out * share))
+        layers.append(replace(layer, out=out))
+    # Depthwise layers have as many groups as the layer before them has channels now.
+    changed = replace(design, name=f"{design.name}/half", layers=tuple(layers))
+    before = design.shapes()
+    after: list[tuple[int, int, int]] = changed.shapes()
+    for place, layer in enumerate(design.layers):
+        came = layer.inputs[0]
+        if layer.op == "conv" and layer.groups > 1 and layer.groups == (before[came][0] if came >= 0 else 3):
+            layers[place] = replace(layers[place], groups=after[came][0], out=after[came][0])
+        elif layer.op == "conv" and layer.groups > 1:
+            layers[place] = replace(layers[place], groups=1)
+    return replace(changed, layers=tuple(layers))
+
+
+def measure(wanted: list[Design]) -> None:
+    """Parents and halves in turns; keeps `[parent ms, half ms]` by name."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    canary, member = Canary(os.sched_getaffinity(0)), members()[BASE]
+    found: dict[str, list[float]] = json.loads(NARROWED.read_text()) if NARROWED.exists() else {}
+    with tempfile.TemporaryDirectory() as name:
+        for design in wanted:
+            calls = [open_on(member, d, Path(name)) for d in (design, narrowed(design))]
+            visits = [[timed(call, canary)["ms"] for call in calls] for _ in range(3)]
+            found[design.name] = np.min(visits, axis=0).round(5).tolist()
+    NARROWED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def row(change: str, guess: np.ndarray, plain: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Errors of one change."""
+    known = ~np.isnan(truth)
+    guess, plain, truth = guess[known], plain[known], truth[known]
+    gap = np.abs(guess / truth - 1)
+    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (guess, truth)]
+    return {
+        "change": change,
+        "networks": len(truth),
+        "mape": 100 * float(gap.mean()),
+        "within_10": 100 * float((gap <= 0.1).mean()),
+        "baseline_mape": 100 * float(np.abs(plain / truth - 1).mean()),
+        "spearman": float(np.corrcoef(*ranks)[0, 1]),
+    }
+
+
+def asked(networks: list[Network]) -> Samples:
+    """Networks without costs."""
+    return Samples(np.zeros((len(networks), 0)), np.empty((len(networks), 0)), (), (), tuple(networks))
+
+
+def main() -> None:
+    """All changes; a record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true")
+    given = parser.parse_args()
+    lines = timelines()
+    anchors = [design for design in designs() if design.name in lines]
+    if given.measure:
+        measure(anchors)
+        return
+    everything = samples()
+    which = np.array([n.name in lines for n in everything.networks])
+    base = everything.column(BASE)
+    profiles = {**everything.profiles, BASE: {**everything.profiles[BASE], "timelines": lines}}
+    rows = []
+    for change, target in TARGETS.items():
+        truth = everything.column(target)
+        cost = everything.cost.copy()
+        cost[which, everything.devices.index(target)] = np.nan
+        fitted = MODELS.make("what_if", base=BASE).fit(
+            replace(everything, cost=cost, profiles=profiles), target
+        )
+        guess = fitted.predict(asked([n for n, w in zip(everything.networks, which, strict=True) if w])).value
+        plain = base[which] * np.nanmedian(truth[~which] / base[~which])
+        rows.append(row(change, guess, plain, truth[which]))
+    times = json.loads(NARROWED.read_text())
+    cost = everything.cost.copy()
+    cost[which, everything.devices.index(BASE)] = np.nan
+    fitted = MODELS.make("what_if").fit(replace(everything, cost=cost, profiles=profiles), BASE)
+    parents = {n.name: n for n in everything.networks}
+    halves = [network_of(onnx_bytes(narrowed(d)), 1, narrowed(d).name) for d in anchors if d.name in times]
+    names = [d.name for d in anchors if d.name in times]
+    # Both were timed side by side: the ratio is what was measured, the timeline's parent gives the scale.
+    scale = np.array([base[[n.name for n in everything.networks].index(name)] for name in names])
+    truth = scale * np.array([times[name][1] / times[name][0] for name in names])
+    plain = scale * np.array(
+        [half.macs / parents[name].macs for half, name in zip(halves, names, strict=True)]
+    )
+    rows.append(row("half the channels", fitted.predict(asked(halves)).value, plain, truth))
+    print(table(rows, COLUMNS))
+    findings = [
+        f"{r['change']}: MAPE {r['mape']:.1f} % (baseline {r['baseline_mape']:.1f} %), {r['within_10']:.0f} % of "
+        f"{r['networks']} networks within 10 %."
+        for r in rows
+    ]
+    keep(
+        Run("predict_what_if", SAYS, repeats="see the fleet's README", spread="none: errors"), rows, findings
+    )
+
+
+if __name__ == "__main__":
+    main()
