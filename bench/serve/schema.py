@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def main() -> None:
     ]
     print("\n".join(findings))
     if not wanted.no_record:
-        keep(RUN, rows, findings)
+        keep(RUN if wanted.seed == 0 else replace(RUN, claim=f"{RUN.claim}_{wanted.seed}"), rows, findings)
 
 
 if __name__ == "__main__":
