@@ -15,8 +15,11 @@ import edgeshift
 from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
 from edgeshift.cli.compare import compare
+from edgeshift.cli.devices import devices
 from edgeshift.cli.list import list_
 from edgeshift.cli.plan import plan
+from edgeshift.cli.predict import predict
+from edgeshift.cli.probe import probe
 from edgeshift.cli.publish import publish, rollback
 from edgeshift.cli.report import report
 from edgeshift.cli.serve import serve
@@ -50,6 +53,9 @@ app.command("compare")(compare)
 app.command("shrink")(shrink)
 app.command("bench")(bench)
 app.command("plan")(plan)
+app.command("predict")(predict)
+app.command("probe")(probe)
+app.command("devices")(devices)
 app.command("report")(report)
 app.command("simulate")(simulate)
 app.command("verify")(verify)
