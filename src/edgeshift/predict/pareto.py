@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 from edgeshift.predict.features import Matrix
 
 Rows = NDArray[np.int64]
+# Rows that are on some possible front; beyond these a row is on fewer than one in a hundred.
+CANDIDATES = 400
+# Points of accuracy that a certain front member is worth by itself.
+PROBABLE = 0.05
 
 
 def front(accuracy: Matrix, cost: Matrix) -> Rows:
@@ -48,4 +52,35 @@ def regret(accuracy: Matrix, cost: Matrix, true: Rows, measured: Rows) -> Matrix
     places = np.searchsorted(cost[rows], cost[true], side="right") - 1
     reached = np.where(places >= 0, best[np.maximum(places, 0)], accuracy.min())
     found: Matrix = np.maximum(accuracy[true] - reached, 0.0)
+    return found
+
+
+def worth_measuring(accuracy: Matrix, tables: Matrix, count: int, within: float) -> Rows:
+    """Rows whose measurement together loses least accuracy over all budgets and all possible tables.
+
+    Greedy: at every budget of every table's own front, the best measured row that fits is used; the next row
+    is the one that raises the mean of those accuracies most, a probable front member before another.
+
+    Args:
+        accuracy: `(n,)`, in points.
+        tables: `(s, n)` possible costs.
+        count: Rows to choose.
+        within: Budgets whose optimum is further below the best accuracy do not count.
+    """
+    share = likely(accuracy, tables)
+    few = np.argsort(-share, kind="stable")[:CANDIDATES]
+    gains = []
+    for cost in tables:
+        rows = worthwhile(accuracy, cost, within)
+        fits = cost[few][None] <= cost[rows][:, None]
+        gains.append(np.where(fits, accuracy[few][None], accuracy.min()))
+    reach = np.concatenate(gains)
+    best = np.full(len(reach), accuracy.min())
+    chosen: list[int] = []
+    for _ in range(min(count, len(few))):
+        gain = np.maximum(reach - best[:, None], 0).mean(0) + PROBABLE * share[few]
+        gain[chosen] = -1.0
+        chosen.append(int(np.argmax(gain)))
+        best = np.maximum(best, reach[:, chosen[-1]])
+    found: Rows = few[chosen]
     return found
