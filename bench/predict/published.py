@@ -61,7 +61,7 @@ def rank(samples: Samples, sources: tuple[str, ...], target: str, model: str, ho
     cost[:, place] = np.nan
     chosen = choose(replace(seen, cost=cost), target, 20, how, seed)
     cost[chosen, place] = seen.cost[chosen, place]
-    fitted = MODELS.make(model, **({"rehearsals": 0} if model == "device_net" else {})).fit(
+    fitted = MODELS.make(model, **({"rehearsals": 0} if model != "count_ridge" else {})).fit(
         replace(seen, cost=cost), target, seed
     )
     queries = given.only(rest)
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     given = parser.parse_args()
     lines, details = [], []
-    ways = (("device_net", "variance"), ("device_net", "random"), ("count_ridge", "random"))
+    ways = (("auto", "random"), ("auto", "variance"), ("count_ridge", "random"))
     for name, tasks in TASKS.items():
         samples = Shelf("latency set", "predict/sets").make(name).open().samples
         for task, (sources, targets) in tasks.items():
