@@ -70,6 +70,7 @@ class Belief:
         noise: Variance of a measurement's relative error.
         weight: Share of this view, 0..1.
         left_out: `(k,)`, leave-one-out errors over their own predicted standard deviation.
+        errors: `(k,)`, the same errors, relative to the cost.
     """
 
     level: float
@@ -78,6 +79,7 @@ class Belief:
     noise: float
     weight: float
     left_out: Matrix
+    errors: Matrix
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def believe(
     weights = np.exp(per_view - per_view.max())
     weights /= weights.sum()
     beliefs = [
-        Belief(b.level, b.mean, b.spread, b.noise, float(w), b.left_out)
+        Belief(b.level, b.mean, b.spread, b.noise, float(w), b.left_out, b.errors)
         for (b, _), w in zip(fits, weights, strict=True)
     ]
     return beliefs, Evidence(logs)
@@ -147,11 +149,12 @@ def _one_view(way: Way, cost: Matrix, prior: Matrix, rounds: int) -> tuple[Belie
             heavy = (TAIL + error**2 / noise) / (TAIL + 1)
     best = np.array([np.argmax(logs)])
     inverse = np.linalg.inv(_joint(scaled, heavy, best)[0])
-    left_out = (inverse @ rest) / np.sqrt(np.diag(inverse))
+    errors = (inverse @ rest) / np.diag(inverse)
+    left_out = errors * np.sqrt(np.diag(inverse))
     wide = np.repeat(GRID[best[0], :-1], sizes)
     inside = (joined / around[:, None]) * wide
     spread = np.diag(wide) - inside.T @ inverse @ inside
-    return Belief(level, mean, spread, noise, 0.0, left_out), logs
+    return Belief(level, mean, spread, noise, 0.0, left_out, errors), logs
 
 
 def _joint(kernels: Matrix, heavy: Matrix, used: NDArray[np.int64]) -> Matrix:
@@ -202,4 +205,4 @@ def unmeasured(teachers: Teachers, level: float, likely: Matrix) -> list[Belief]
     steps = 1 + len(teachers.devices) + teachers.prices.shape[1] + teachers.bends.shape[1]
     steps += teachers.encoder.mix.shape[1]
     spread = np.zeros((steps, steps))
-    return [Belief(level, np.zeros(steps), spread, 0.04, float(w), np.zeros(0)) for w in likely]
+    return [Belief(level, np.zeros(steps), spread, 0.04, float(w), np.zeros(0), np.zeros(0)) for w in likely]

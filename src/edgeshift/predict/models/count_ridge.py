@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
@@ -64,3 +65,7 @@ class FittedCountRidge(Fitted):
         """See `Fitted.predict`."""
         width = conformal(self.line.left_out, level)
         return interval(self.line(counts_only(queries)), width, level, self.source, self.unit)
+
+    def left_out(self) -> NDArray[np.float64] | None:
+        """See `Fitted.left_out`."""
+        return self.line.left_out

@@ -96,6 +96,11 @@ class FittedDeviceNet(Fitted):
         width = self.prior.half_width(best.left_out, level)
         return interval(middle, width * deviation, level, self.source, self.unit)
 
+    def left_out(self) -> Matrix | None:
+        """See `Fitted.left_out`."""
+        errors = max(self.beliefs, key=lambda b: b.weight).errors
+        return errors if len(errors) else None
+
     def tables(self, queries: Samples, count: int, seed: int = 0, *, noise: bool = True) -> Matrix:
         """`(count, n)` log costs, each row a device that the measurements allow; see `draw`."""
         return draw(self.beliefs, ways(self.teachers, queries), count, seed, noise=noise)

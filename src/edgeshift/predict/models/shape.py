@@ -4,6 +4,9 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeshift.core.card import Card
 from edgeshift.predict.samples import Prediction, Samples
 
@@ -21,6 +24,10 @@ class Fitted(ABC):
             queries: Networks; their costs are not looked at and may be an `(n, 0)` array.
             level: Share of true values that the interval shall hold.
         """
+
+    def left_out(self) -> NDArray[np.float64] | None:
+        """`(k,)` log errors on the measured networks, each left out of the fit; None if it cannot say."""
+        return None
 
 
 class Model(ABC):
