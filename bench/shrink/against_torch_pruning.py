@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same dead channels given to Torch-Pruning: does it run, is it exact, what is left, how long does it take?
 
-    python -m bench.shrink.against_torch_pruning [--share 0.6] [--repeats 5] [--only resnet50 ...]
+    python -m bench.shrink.against_torch_pruning [--share 0.6] [--repeats 5] [--only resnet50 ...] [--speed]
 
-Seconds are processor time of the one thread. Torch-Pruning is told which channels are dead, place by place, as its guide says: dependency graph, group,
-check, prune. It cuts in place; we find the channels ourselves and make a copy, both inside our time. Tracing is on
-either side what depends on the structure alone: their dependency graph, our recorded run and ties.
+Torch-Pruning is told which channels are dead, place by place, as its guide says: dependency graph, group,
+check, prune. It cuts in place; we find the channels ourselves and make a copy, both inside our time. Seconds are
+processor time of the one thread. Tracing is on either side what depends on the structure alone: their dependency
+graph, our recorded run and ties. `--speed` measures seconds only and keeps a record of its own.
 Where a forward spells out its number of heads, its user must change that by hand; here nobody does.
 """
 
@@ -182,13 +183,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"theirs is exact, ours is larger on {len(bigger)} of {len(equal)}: {', '.join(bigger) or 'none'}; "
             f"where it is not, on {len(kept)}, since a constant needs a channel there: {', '.join(kept) or 'none'}."
         )
-        timed = [r for r in here if r.get("cut_ratio")]
-        for key, says in (("cut_ratio", "without tracing"), ("all_ratio", "with tracing")) if timed else ():
-            ratios = sorted(r[key] for r in timed)
-            found.append(
-                f"{mode}: theirs / our seconds {says}: median {statistics.median(ratios):.2f}, least {ratios[0]:.2f}, "
-                f"most {ratios[-1]:.2f}, over {len(timed)} networks; asked for is at least {ASKED[key]}."
-            )
+        found += [f"{mode}: {text}" for text in paces(here)]
         found += [f"{mode}, {r['network']}: Torch-Pruning fails: {r['crash']}" for r in here if "crash" in r]
         inexact = [
             f"{r['network']} {r['error']:.2g}"
@@ -202,15 +197,62 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
+def paces(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the seconds say, in sentences."""
+    timed = [r for r in rows if r.get("cut_ratio")]
+    found = []
+    for key, says in (("cut_ratio", "without tracing"), ("all_ratio", "with tracing")) if timed else ():
+        ratios = sorted(r[key] for r in timed)
+        reached = sum(r >= ASKED[key] for r in ratios)
+        found.append(
+            f"theirs / our seconds {says}: median {statistics.median(ratios):.2f}, least {ratios[0]:.2f}, "
+            f"most {ratios[-1]:.2f}, over {len(timed)} networks; at least {ASKED[key]}, as asked for, on {reached}."
+        )
+    return found
+
+
+def keep_speed(rows: Sequence[dict[str, Any]], repeats: int) -> None:
+    """The record of `--speed`."""
+    says = "Processor seconds of Torch-Pruning 1.6.1, told the dead channels, and of edgeshift.shrink that finds them."
+    keep(
+        Run(
+            "shrink_speed",
+            says,
+            seeds=(SEED,),
+            repeats=f"medians of up to {repeats}, both tools in turns",
+            spread="(largest - smallest) / median of the ratio of seconds without tracing",
+        ),
+        rows,
+        paces(rows),
+    )
+
+
+def speed(chosen: Sequence[str], share: float, repeats: int) -> list[dict[str, Any]]:
+    """Seconds on every network that Torch-Pruning runs on."""
+    rows = []
+    for name in chosen:
+        try:
+            rows.append({"network": name, "share": share, **clock(name, share, "zero_unread", repeats)})
+        except Exception as crash:  # whatever the other tool raises
+            print(f"{name}: Torch-Pruning fails: {type(crash).__name__}")
+            continue
+        print(table(rows[-1:], (COLUMNS[0], *COLUMNS[10:])), flush=True)
+    return rows
+
+
 def main() -> None:
     """Measure, print and keep."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--share", type=float, default=0.6)
     options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--speed", action="store_true")
     options.add_argument("--only", nargs="+", default=list(names()))
     chosen = options.parse_args()
     one_thread()
     torch.manual_seed(SEED)
+    if chosen.speed:
+        keep_speed(speed(chosen.only, chosen.share, chosen.repeats), chosen.repeats)
+        return
     rows = []
     for name in chosen.only:
         for mode in MODES:

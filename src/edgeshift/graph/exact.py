@@ -21,7 +21,7 @@ from edgeshift.graph.prove import Model, check_same, prove
 from edgeshift.graph.report import Counts, Report
 from edgeshift.graph.spelled import settle, spelled_nodes
 from edgeshift.graph.surgery import copy_module, cut, fit_attention, opened
-from edgeshift.graph.tally import counts_of, report_of, untouched
+from edgeshift.graph.tally import counts_of, report_of, untouched, whole_counts
 from edgeshift.graph.twins import moves
 
 
@@ -104,7 +104,9 @@ def traced(
         graph = trace(prepare(model), example)
         changed = list(fit_attention(analyse(graph), names)) if names else names
         if changed == names:
-            tie_all(graph)  # of the structure alone: the same for all weights that the graph is asked about
+            # Of the structure alone: the same for all weights that the graph is asked about.
+            tie_all(graph)
+            whole_counts(graph)
             return graph, prepare
         names = changed
 
