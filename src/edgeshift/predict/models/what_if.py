@@ -28,6 +28,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("add", ("add",)),
 )
 REST = "rest"
+# Share of a network's time below which a group is not compared by itself.
+SMALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,9 @@ class Replayed(Fitted):
 
         def factor(task: Task) -> float:
             group = group_of(task.op)
-            # Too little of a group to compare it: the whole network's factor stands in.
-            return now[group] / anchor.groups[group] if anchor.groups[group] > 10 * LEAST_MS else whole
+            # A rate of a small group may be fitted to nothing: the whole network's factor stands in.
+            small = anchor.groups[group] < SMALL * sum(anchor.groups.values())
+            return whole if small else now[group] / anchor.groups[group]
 
         return max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
 
