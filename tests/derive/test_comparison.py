@@ -39,7 +39,7 @@ def test_another_comparison_is_not_continued(tmp_path: Path) -> None:
     claim(Comparison(job(tmp_path / "c"), ("rigl",)))
     claim(Comparison(job(tmp_path / "c"), ("rigl", "one_shot"), (0, 1)))  # more may be asked later
     other = Job("resnet8", "digits", tmp_path / "c", levels=(1.0, 0.5), epochs=2, threads=1)
-    with pytest.raises(BadValue, match="epochs of the comparison in .* must be 1 as before, got 2"):
+    with pytest.raises(BadValue, match=r"epochs of the comparison in .* must be 1 as before, got 2"):
         claim(Comparison(other, ("rigl",)))
 
 

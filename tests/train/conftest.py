@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real digits and a network of 2 k weights: a level takes a tenth of a second."""
+"""Real digits and a network of 2 k weights; `tests.train` becomes importable, whatever the import mode is."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from torch import nn
 from edgeshift.core.values import ChannelGroup
 from edgeshift.data import Split
 from edgeshift.train import Task, Training
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 def tiny(seed: int = 0) -> nn.Module:
