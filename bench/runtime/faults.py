@@ -423,6 +423,7 @@ def main() -> None:
     parser.add_argument(
         "--vgg", type=Path, help="a VGG-16 portfolio of bench.runtime.made; made if not given"
     )
+    parser.add_argument("--minutes", type=float, default=600, help="at most, for each part")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--claim", default="runtime_faults")
     given = parser.parse_args()

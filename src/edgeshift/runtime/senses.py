@@ -22,7 +22,7 @@ class Senses:
     """
 
     def __init__(
-        self, sensors: Mapping[str, Sensor], root: Path, now: Callable[[], float], tick: Callable[[], None]
+        self, sensors: Mapping[str, Sensor], root: Path, now: Callable[[], float], tick: Callable[[], object]
     ) -> None:
         """Nothing is read before `start`.
 

@@ -149,7 +149,7 @@ class Switcher:
         except (BadValue, UnknownName):
             self._books.counted("bad_input")
             raise
-        now = self._now()
+        now = self._tick()
         future: Future[Answer] = Future()
         try:
             self._line.put(Request(checked, now, limit_s, variant, future))
@@ -247,13 +247,17 @@ class Switcher:
             )
         self.engine.focus(ready.index)
 
-    def _tick(self) -> None:
-        """A look at the clock; a gap means that the machine slept, and nobody waits for an answer."""
+    def _tick(self) -> float:
+        """The time. A gap since the last look means that the machine slept, and nobody waits for an answer.
+
+        Every request looks too: on a loaded machine one thread alone may be kept waiting for seconds.
+        """
         now = self._now()
         gap, self._seen_s = now - self._seen_s, now
         if gap > SLEPT_S:
             for request in self._line.flush():
                 self._reject(request, "the machine to stay awake", f"a gap of {gap:.1f} s")
+        return now
 
     def _reject(self, request: Request, want: str, got: str) -> None:
         self._books.finished("deadline", Entry(self._now(), "", 0.0, 0.0, False, 0.0))
@@ -270,6 +274,7 @@ class Switcher:
             self._tick()
             self._reject(request, "the machine to stay awake", f"a gap of more than {SLEPT_S} s")
             return
+        self._seen_s = taken
         mine = threading.get_ident()
         self._in_flight.add(mine)
         try:
