@@ -17,7 +17,15 @@ OURS = {n for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(
 # Their constructors write the sentence; the caller gives the parts.
 COMPOSED = {"BadValue": 3, "UnknownName": 3, "NotInstalled": 2, "Refused": 1}
 # Not errors of ours: Python's own contracts ask for these classes by name.
-PYTHON = {"AttributeError", "NotImplementedError", "StopIteration", "SystemExit", "KeyboardInterrupt", "Exit"}
+PYTHON = {
+    "AttributeError",
+    "NotImplementedError",
+    "StopIteration",
+    "SystemExit",
+    "KeyboardInterrupt",
+    "Exit",
+    "EOFError",
+}
 FILES = sorted(HOUSE.glob("**/*.py"))
 names = [f.relative_to(HOUSE).as_posix() for f in FILES]
 PLUGINS = [(s, n) for s in shelves() for n in s.names()]

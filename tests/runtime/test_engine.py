@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeshift.core.errors import BadPortfolio, BadValue, UnknownName, VariantFailed
+from edgeshift.core.plan_file import Pick, Plan, write_plan
 from edgeshift.portfolio import Golden, Portfolio, keys
 from edgeshift.runtime import Engine
 from edgeshift.runtime.engine import MODES
@@ -272,3 +273,28 @@ def test_a_variant_that_raises_is_a_failed_variant(three: Portfolio) -> None:
             engine.run(first(1), "large")
         assert not engine.sound(ready)
         assert engine.sound(engine.renew(2))
+
+
+def plan_of(path: Path, *ids: str) -> Path:
+    """A plan file that ships these variants."""
+    picks = (Pick("pi", ids[0], "any", (), (), 0.9),)
+    write_plan(path, Plan(picks, ids))
+    return path
+
+
+def test_a_plan_leaves_its_variants_only(three: Portfolio, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "plan.json", three.find("large").id, three.find("small").id)
+    with Engine(three.path, plan=plan) as engine:
+        assert [p.name for p in engine.ladder.profiles] == ["small", "large"]
+
+
+def test_a_plan_for_other_variants_is_refused(three: Portfolio, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path / "plan.json", "0" * 16)
+    with pytest.raises(BadPortfolio, match="plan must fit the portfolio, got variant '0000000000000000'"):
+        Engine(three.path, plan=plan)
+
+
+def test_a_file_that_is_no_plan_is_refused(three: Portfolio, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(BadPortfolio, match="must be a plan of format 1"):
+        Engine(three.path, plan=tmp_path / "plan.json")

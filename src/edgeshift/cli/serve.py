@@ -35,6 +35,9 @@ def serve(
     public_key: Annotated[
         Path | None, typer.Option(help="Ed25519 key that must have signed the portfolio.")
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Plan file of edgeshift plan; only its variants are served.")
+    ] = None,
     management_token_file: Annotated[
         Path | None, typer.Option(help="File with the token for /manage; without it there is none.")
     ] = None,
@@ -53,6 +56,7 @@ def serve(
     [bold]Examples[/bold]
 
       edgeshift serve build/digits --deadline-ms 20
+      edgeshift serve build/digits --plan plan.json
       edgeshift serve build/digits --policy thermal --management-token-file token.txt
     """
     from edgeshift.serve import Limits, Settings, is_loopback
@@ -61,7 +65,7 @@ def serve(
     limits = Limits(body_bytes=int(max_body_mb * (1 << 20)), read_s=read_timeout, connections=max_connections)
     settings = Settings(
         host, port, name, deadline_ms, policy, _sensors(sensor), mode, workers, threads, isolated, public_key,
-        management_token_file, limits,
+        plan, management_token_file, limits,
     )  # fmt: skip
     if not is_loopback(host):
         typer.echo(

@@ -16,6 +16,7 @@ EdgeShiftError                   exit code 2 unless said otherwise
   Refused         (ValueError)   a request the server does not answer, by a stable code
   Rejected        (RuntimeError) a request that was not admitted, by a stable code
   VariantFailed   (RuntimeError) no variant could answer a request
+  OutOfMemory     (MemoryError)  a variant does not fit; a smaller one may
   NotExact        (ArithmeticError, exit code 1)  our own promise broke
 """
 
@@ -106,6 +107,10 @@ class Rejected(EdgeShiftError, RuntimeError):
 
 class VariantFailed(EdgeShiftError, RuntimeError):
     """The variant raised, hung or died, and no other could answer in time."""
+
+
+class OutOfMemory(EdgeShiftError, MemoryError):
+    """A variant that does not fit into memory; a smaller one may."""
 
 
 class NotExact(EdgeShiftError, ArithmeticError):

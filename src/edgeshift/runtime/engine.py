@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadPortfolio, BadValue, UnknownName, VariantFailed
+from edgeshift.core.plan_file import read_plan
 from edgeshift.core.registry import Shelf
 from edgeshift.formats import TensorSpec
 from edgeshift.portfolio import Portfolio
@@ -57,6 +58,7 @@ class Engine:
         backend: str | Backend = "onnxruntime",
         isolated: bool = False,
         public_key: Path | bytes | None = None,
+        plan: Path | None = None,
     ) -> None:
         """Open the portfolio in a folder.
 
@@ -69,10 +71,12 @@ class Engine:
             backend: Name of a file in `runtime/backends`, or a backend.
             isolated: Run each variant in a process of its own.
             public_key: Ed25519 key that must have signed the portfolio; None = no signature is asked for.
+            plan: File of `edgeshift plan`; only the variants that it ships are served. None = all.
 
         Raises:
             BadValue: If an option is out of range, or a variant lacks latency or accuracy.
-            BadPortfolio: If the portfolio must not be trusted, or none of its variants answers right.
+            BadPortfolio: If the portfolio must not be trusted, none of its variants answers right, or the plan
+                is not for it.
         """
         if mode not in MODES:
             raise BadValue("mode", mode, f"one of {', '.join(MODES)}")
@@ -81,6 +85,7 @@ class Engine:
         self.path, self.mode, self.threads, self.isolated = Path(path), mode, threads, isolated
         self._limit_bytes = check_limit(memory_limit_bytes)
         self._public_key = public_key
+        self._plan = None if plan is None else read_plan(plan)
         self._backend: Backend = BACKENDS.make(backend) if isinstance(backend, str) else backend
         self._listeners: list[Callable[[str, str], None]] = []
         self._renewing = threading.Lock()
@@ -96,7 +101,8 @@ class Engine:
     def _open(self, portfolio: Portfolio, known: Mapping[str, Loaded], *, strict: bool) -> Opened:
         """A generation with what the mode wants in memory; with `strict`, all of it or an error."""
         loader = Loader(portfolio, self._backend, self._cache, self._model)
-        opened = Opened(loader, self.threads, known, self._limit_bytes, self._said)
+        only = () if self._plan is None else self._plan.keep([v.id for v in portfolio])
+        opened = Opened(loader, self.threads, known, self._limit_bytes, self._said, only)
         errors, damaged = [], False
         wanted = range(len(opened.ladder)) if self.mode == "warm" else range(1)
         for index in wanted:

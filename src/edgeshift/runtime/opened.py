@@ -4,9 +4,9 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from edgeshift.core.errors import BadPortfolio, BadValue, VariantFailed
+from edgeshift.core.errors import BadPortfolio, BadValue, OutOfMemory, VariantFailed
 from edgeshift.core.values import Variant
 from edgeshift.runtime.ladder import ladder_of
 from edgeshift.runtime.ready import Loaded, Loader, Ready
@@ -34,6 +34,7 @@ class Opened:
         known: Mapping[str, Loaded],
         limit_bytes: float,
         said: Callable[[str, str], None],
+        only: Collection[str] = (),
     ) -> None:
         """Make the ladder; opens nothing.
 
@@ -43,13 +44,14 @@ class Opened:
             known: Variant id -> opened, from the generation before; equal ids are equal files.
             limit_bytes: Of the opened files together.
             said: Called with name and reason when a variant cannot be opened.
+            only: Ids of the variants to serve; empty = all.
 
         Raises:
             BadValue: If there is no variant, or one lacks a figure.
         """
         self.loader = loader
         self.generation = loader.portfolio.generation
-        self.ladder: Ladder = ladder_of(loader.portfolio, threads=threads)
+        self.ladder: Ladder = ladder_of(loader.portfolio, threads=threads, only=only)
         self.variants: tuple[Variant, ...] = tuple(loader.portfolio.find(p.id) for p in self.ladder.profiles)
         self.places = {key: i for i, p in enumerate(self.ladder.profiles) for key in (p.id, p.name)}
         self._limit_bytes = limit_bytes
@@ -121,7 +123,9 @@ class Opened:
     def _fits(self, size_bytes: int) -> None:
         held = sum(slot.size_bytes for slot in self._slots if slot is not None)
         if held + size_bytes > self._limit_bytes:
-            raise MemoryError(f"{size_bytes} bytes on top of {held} are more than {self._limit_bytes:.0f}")
+            raise OutOfMemory(
+                f"opened files must have at most {self._limit_bytes:.0f} bytes, got {held} and {size_bytes} more"
+            )
 
     def release(self, index: int) -> None:
         """Forget a variant; requests that hold it finish on it."""

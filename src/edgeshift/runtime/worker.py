@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeshift.core.errors import BadPortfolio, EdgeShiftError, VariantFailed
+from edgeshift.core.errors import BadPortfolio, EdgeShiftError, OutOfMemory, VariantFailed
 from edgeshift.formats import TensorSpec, first_line
 from edgeshift.runtime.backends.shape import Backend, Model
 
@@ -123,8 +123,8 @@ def ended(process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
 
 def raise_(kind: str | None, says: str) -> None:
     """What the child raised, again; nothing if it raised nothing."""
-    if kind == "MemoryError":
-        raise MemoryError(says)
+    if kind in ("MemoryError", "OutOfMemory"):
+        raise OutOfMemory(f"worker must have memory, got: {says}")
     if kind == "BadPortfolio":
         raise BadPortfolio(f"worker must open the file, got: {says}")
     if kind is not None:

@@ -44,6 +44,7 @@ class Settings:
         threads: Of one variant's operators.
         isolated: Run each variant in a process of its own.
         public_key: File of the Ed25519 key that must have signed the portfolio.
+        plan: File of `edgeshift plan`; only its variants are served. None = all.
         token_file: File of the management token; None = no management.
         limits: See `Limits`.
     """
@@ -59,6 +60,7 @@ class Settings:
     threads: int = 1
     isolated: bool = False
     public_key: Path | None = None
+    plan: Path | None = None
     token_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -122,6 +124,7 @@ def serve(
                 threads=settings.threads,
                 isolated=settings.isolated,
                 public_key=settings.public_key,
+                plan=settings.plan,
             )
         )
         switcher = stack.enter_context(

@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgeshift.core.card import Card
-from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, VariantFailed
+from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, OutOfMemory, VariantFailed
 from edgeshift.formats import TensorSpec, first_line, refuse_external_data
 from edgeshift.runtime.backends.shape import Backend, Model
 
@@ -145,7 +145,7 @@ def _session(model: str | bytes, options: Any) -> Any:
     except Exception as error:  # see _Opened.run
         said = first_line(error)
         if any(word in said for word in NO_MEMORY):
-            raise MemoryError(said) from error
+            raise OutOfMemory(f"model must fit into memory, got: {said}") from error
         raise BadPortfolio(f"file must be a model that ONNX Runtime opens, got: {said}") from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeshift.core.card import Card
-from edgeshift.core.errors import BadPortfolio, BadValue, NotInstalled, VariantFailed
+from edgeshift.core.errors import BadPortfolio, BadValue, NotInstalled, OutOfMemory, VariantFailed
 from edgeshift.core.files import write_bytes
 from edgeshift.formats import TensorSpec, first_line, refuse_external_data
 from edgeshift.runtime.backends.shape import Backend, Model
@@ -124,7 +124,7 @@ def _core() -> Any:
 def _refused(error: Exception) -> Exception:
     said = first_line(error)
     if "bad_alloc" in said or "allocate" in said:
-        return MemoryError(said)
+        return OutOfMemory(f"model must fit into memory, got: {said}")
     return BadPortfolio(f"file must be a model that OpenVINO opens, got: {said}")
 
 
