@@ -49,7 +49,7 @@ class Prices:
             table = json.loads(Path(path).read_text(encoding="utf-8"))["layers"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadValue(
-                "table", path, "a JSON file of layer costs; see bench/train/latency_table.py"
+                "table", path, "a JSON file with `layers`: weight -> rows, columns, cost; see Prices"
             ) from error
         for name in macs.layers:
             if name not in table:
