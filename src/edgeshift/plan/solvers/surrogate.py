@@ -104,7 +104,7 @@ class Surrogate(Solver):
     def _climbed(self, guess: Problem, starts: Designs, rng: np.random.Generator) -> Designs:
         """`(n, g)` the best designs under the networks, each start followed on its own."""
         space, lines = guess.space, []
-        for start in np.array_split(starts, self.starts):
+        for start in np.array_split(starts, min(self.starts, len(starts))):
             pool = guess.judge(start)
             for _ in range(self.climb):
                 parents = pool.designs
