@@ -58,6 +58,7 @@ def contract_of(shelf: Shelf) -> Contract:
                 if not inherited or "abstractmethod" in map(ast.unparse, f.decorator_list)
             ]
             imports, lazy = imports_of(tree)
+            imports |= {name: f"from {shelf.package}.shape import {name}" for name in defined(tree)}
             return Contract(node.name, inherited, tuple(asked), imports, lazy)
     raise BadValue(f"{shelf.folder}/shape.py", "none", "one with an ABC or Protocol")
 
@@ -78,6 +79,19 @@ def imports_of(tree: ast.Module) -> tuple[dict[str, str], frozenset[str]]:
                 if later:
                     lazy.add(line)
     return lines, frozenset(lazy)
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Names that a module gives to types of its own: classes, and aliases such as `Designs = NDArray[...]`."""
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    aliases = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return classes | aliases
 
 
 def plugin_text(shelf: Shelf, card: Card) -> str:
@@ -119,7 +133,8 @@ def is_text(node: ast.AST) -> bool:
 def method_text(method: ast.FunctionDef) -> str:
     """A method of the contract whose body says that it is not written."""
     returns = f" -> {ast.unparse(method.returns)}" if method.returns else ""
-    head = f"    def {method.name}({ast.unparse(method.args)}){returns}:\n"
+    mark = "    @property\n" if "property" in map(ast.unparse, method.decorator_list) else ""
+    head = f"{mark}    def {method.name}({ast.unparse(method.args)}){returns}:\n"
     return f'{head}        """See the contract."""\n        raise NotImplementedError("{method.name}")\n'
 
 
