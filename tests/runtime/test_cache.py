@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
+from edgeshift.core.files import json_bytes
 from edgeshift.portfolio import Portfolio
 from edgeshift.runtime import Engine
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
@@ -116,6 +117,14 @@ def test_a_damaged_entry_is_refused(cache: Cache, entry: str) -> None:
         cache.find(KEY)
 
 
+def test_an_entry_without_its_last_newline_is_refused(cache: Cache) -> None:
+    cache.build(KEY, Onnxruntime(), onnx_bytes())
+    entry = cache.folder / f"{KEY}.json"
+    entry.write_bytes(entry.read_bytes()[:-1])
+    with pytest.raises(BadPortfolio, match="entry of the cache must be as it was written, got other bytes"):
+        cache.find(KEY)
+
+
 def test_a_file_changed_after_it_was_checked_is_checked_again(cache: Cache) -> None:
     path = cache.build(KEY, Onnxruntime(), onnx_bytes())
     path.chmod(0o600)
@@ -155,7 +164,7 @@ def test_a_built_file_that_answers_wrongly_is_refused_and_built_again(three: Por
     cache = Cache(three.path / ".cache")
     key = {n: cache.key(three.find(n).files["onnx"].sha256, Onnxruntime()) for n in ("small", "large")}
     entry = json.loads((cache.folder / f"{key['small']}.json").read_text())
-    (cache.folder / f"{key['large']}.json").write_text(json.dumps({**entry, "key": key["large"]}))
+    (cache.folder / f"{key['large']}.json").write_bytes(json_bytes({**entry, "key": key["large"]}))
     with Engine(three.path) as engine:
         note = engine.ready(2).note
         assert "cached file refused: relative error of large in its self test must be at most 0.0001" in note

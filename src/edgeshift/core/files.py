@@ -68,9 +68,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def json_bytes(value: Any) -> bytes:
+    """A value as `write_json` lays it down: sorted, indented, one newline at the end."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write a whole JSON file, sorted and indented; see `whole_file`."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    """Write a whole JSON file; see `json_bytes` and `whole_file`."""
+    write_bytes(path, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:

@@ -16,7 +16,17 @@ _DOOR = {
     "shrink_onnx_file": "edgeshift.derive.onnx_file",
     "verify": "edgeshift.derive.reprove",
 }
-__all__ = ["Checked", "Comparison", "Job", "bench", "build", "compare", "shrink_file", "shrink_onnx_file", "verify"]
+__all__ = [
+    "Checked",
+    "Comparison",
+    "Job",
+    "bench",
+    "build",
+    "compare",
+    "shrink_file",
+    "shrink_onnx_file",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

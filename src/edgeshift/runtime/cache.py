@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
-from edgeshift.core.files import FULL, read_json, sha256_file, sync_folder, write_json
+from edgeshift.core.files import FULL, json_bytes, read_json, sha256_file, sync_folder, write_json
 from edgeshift.core.recipe import canonical
 from edgeshift.runtime.backends.shape import Backend
 
@@ -94,6 +94,11 @@ class Cache:
         digest, size = (raw.get("sha256"), raw.get("size_bytes")) if isinstance(raw, dict) else (None, None)
         if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise BadPortfolio(f"entry of the cache must name a checksum, got {digest!r}")
+        # A cut newline reads as the same value; what is not byte for byte as it was written is not trusted.
+        if entry.read_bytes() != json_bytes(raw):
+            raise BadPortfolio(
+                f"entry of the cache must be as it was written, got other bytes in {entry.name[:16]}"
+            )
         if raw.get("key") != key:
             raise BadPortfolio(f"entry of the cache must be for {key[:16]}, got {str(raw.get('key'))[:16]!r}")
         return self._checked(digest, size)
