@@ -71,7 +71,7 @@ def imported(python: Path, module: str, repeats: int) -> dict[str, Any]:
 def main() -> None:
     """Install, import, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench_base"))
     parser.add_argument("--repeats", type=int, default=10)
     given = parser.parse_args()
     sizes = installed(given.folder)

@@ -110,7 +110,7 @@ def timed(found: Portfolio, *, quick: bool) -> Portfolio:
 def main() -> None:
     """Make one and say what is in it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench_runtime"))
     parser.add_argument("--network", choices=NETWORKS, default="resnet20")
     given = parser.parse_args()
     for variant in portfolio(given.folder, given.network):

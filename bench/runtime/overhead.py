@@ -223,7 +223,7 @@ def in_process(
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench_runtime"))
     parser.add_argument("--network", default="resnet20", choices=("resnet20", "resnet56", "vgg16"))
     parser.add_argument("--shifts", type=int, default=1000)
     parser.add_argument("--claim", default="")

@@ -223,7 +223,7 @@ def findings(load: dict[str, Any], quiet: dict[str, Any], pairs: list[dict[str, 
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench_runtime"))
     parser.add_argument("--switches", type=int, default=1_000_000)
     parser.add_argument(
         "--pairs", type=int, default=1000, help="switches per pair of variants; 0 = leave this out"
