@@ -107,7 +107,8 @@ def main() -> None:
     by = {row["mode"]: row for row in rows}
     said = [
         f"Files built here ({runtime}), opened as they are on {given.cpu}: exit code {by['as it is']['exit']}, "
-        f"largest relative error {by['as it is']['largest_error']:.2g}; the ONNX files there: {by['onnx']['largest_error']:.2g}.",
+        f"largest relative error {by['as it is']['largest_error']:.2g}; "
+        f"the ONNX files there: {by['onnx']['largest_error']:.2g}.",
         f"Found on purpose in spite of the key: {by['test']['refused']} of {by['test']['variants']} refused by the "
         f"self test and built again, then largest error {by['test']['largest_error']:.2g}.",
         f"With the key: features differ there ({by['key']['other_features']}), so the entries are not found; largest "
