@@ -26,7 +26,11 @@ def test_an_idx_file_is_read(tmp_path: Path) -> None:
     assert read_idx(tmp_path / "x.gz").tolist() == body.tolist()
 
 
-@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(b"ab"), gzip.compress(bytes(40))[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"plain", gzip.compress(b"ab"), gzip.compress(bytes(40))[:-9]],
+    ids=["empty", "not packed", "too short", "cut off"],  # packed bytes hold the time, which a name must not
+)
 def test_a_damaged_idx_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(content)
     with pytest.raises(BadData, match=r"x.gz must be a gzip file in idx format, got:"):
