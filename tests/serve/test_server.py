@@ -97,8 +97,9 @@ def test_it_listens_on_loopback_alone(server: Process) -> None:
     assert found == [f"0100007F:{server.port:04X}"]
 
 
-def test_sigterm_answers_what_is_in_flight_and_ends_with_0(folder: Path) -> None:
-    with process(folder) as running:
+@pytest.mark.parametrize("base", [False, True], ids=["compiled", "base"])
+def test_sigterm_answers_what_is_in_flight_and_ends_with_0(folder: Path, base: bool) -> None:
+    with process(folder, base=base) as running:
         content = b'{"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1, 0, 0]}]}'
         with running.connect() as connection:
             head = f"POST {MODEL_AT}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -114,7 +115,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(folder: Path) -> None
                 connection.sendall(content[40:])
                 answer = read_all(connection)
                 assert answer.startswith(b"HTTP/1.1 200")
-                assert b"connection: close" in answer
+                assert b"connection: close" in answer.lower()  # h11 writes the name with a capital
                 assert ended.result() == 0
 
 
