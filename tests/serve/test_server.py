@@ -115,7 +115,9 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(folder: Path, base: b
                 connection.sendall(content[40:])
                 answer = read_all(connection)
                 assert answer.startswith(b"HTTP/1.1 200")
-                assert b"connection: close" in answer.lower()  # h11 writes the name with a capital
+                assert (
+                    answer.lower().count(b"connection: close") == 1
+                )  # h11 may write the name with a capital
                 assert ended.result() == 0
 
 

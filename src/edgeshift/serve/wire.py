@@ -151,6 +151,12 @@ class Watched(Protocol):
         if self.cycle is not None and not self.cycle.response_complete:  # one sent ahead is answered next
             self.whole_since = self.loop.time()
 
+    def shutdown(self) -> None:
+        """See uvicorn's protocols; the answer on its way says that it is the last, which h11's leaves out."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
+        super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for a request that is not HTTP."""
         self.refuse("bad_http")
