@@ -84,14 +84,22 @@ class Prices:
             for group in self.macs.groups
         }
 
-    def of_option(self, group: ChannelGroup, count: int, kept: Mapping[str, int]) -> float:
-        """What is charged to a group that keeps `count` channels, the others as they are."""
-        after = self.macs.widths({**kept, group.name: count})
-        before = self.macs.widths({**kept, group.name: 0})
+    def of_option(
+        self, group: ChannelGroup, count: int, widths: Mapping[str, tuple[int, int]], now: int
+    ) -> float:
+        """What is charged to a group that keeps `count` channels, the others as they are.
+
+        Args:
+            group: The group.
+            count: Channels that it is to keep.
+            widths: Weight -> rows and columns left, where the group keeps `now` channels.
+            now: See `widths`.
+        """
+        names = self.readers[group.name]
+        after, empty = grown(widths, group, count - now, names), grown(widths, group, -now, names)
         return sum(
-            self.layer(name, *after[name])
-            - (self.layer(name, *before[name]) if name in group.columns else 0.0)
-            for name in self.readers[group.name]
+            self.layer(n, *after[n]) - (self.layer(n, *empty[n]) if n in group.columns else 0.0)
+            for n in names
         )
 
 
@@ -137,8 +145,13 @@ def choose_channels(
     kept, best, highest = dict(alive), None, -1.0
     room = budget
     for _ in range(ROUNDS):
-        costs = [[prices.of_option(g, k, kept) for k in ks] for g, ks in zip(groups, options, strict=True)]
-        fixed = prices.total(kept) - sum(prices.of_option(g, kept[g.name], kept) for g in groups)
+        widths = prices.macs.widths(kept)
+        costs = [
+            [prices.of_option(g, k, widths, kept[g.name]) for k in ks]
+            for g, ks in zip(groups, options, strict=True)
+        ]
+        charged = sum(prices.of_option(g, kept[g.name], widths, kept[g.name]) for g in groups)
+        fixed = prices.total(kept) - charged
         least_cost = sum(map(min, costs))
         picks = knapsack(values, costs, max(room - fixed, least_cost))
         kept = {g.name: ks[k] for g, ks, k in zip(groups, options, picks, strict=True)}
@@ -179,21 +192,44 @@ def filled(
         prices: What widths cost.
         budget: At most.
     """
-    found = dict(kept)
+    found, by_name = dict(kept), {g.name: g for g in prices.macs.groups}
+    touched = {
+        name: [n for n in prices.macs.layers if n in by_name[name].rows or n in by_name[name].columns]
+        for name in ladders
+    }
+    widths = prices.macs.widths(found)
+    costs = {name: prices.layer(name, *widths[name]) for name in prices.macs.layers}
     while True:
-        now, best, gain = prices.total(found), None, -1.0
+        now, best, gain = sum(costs.values()), "", -1.0
         for name, ladder in ladders.items():
             larger = [k for k in ladder if k > found[name]]
             if not larger:
                 continue
-            after = {**found, name: min(larger)}
-            cost = prices.total(after)
-            more = (ladder[after[name]] - ladder[found[name]]) / max(cost - now, 1e-12 * budget)
+            wider = grown(widths, by_name[name], min(larger) - found[name], touched[name])
+            cost = now + sum(prices.layer(n, *wider[n]) - costs[n] for n in touched[name])
+            more = (ladder[min(larger)] - ladder[found[name]]) / max(cost - now, 1e-12 * budget)
             if cost <= budget * (1 + 1e-9) and more > gain:
-                best, gain = after, more
-        if best is None:
+                best, gain = name, more
+        if not best:
             return found
-        found = best
+        after = min(k for k in ladders[best] if k > found[best])
+        widths.update(grown(widths, by_name[best], after - found[best], touched[best]))
+        costs.update({n: prices.layer(n, *widths[n]) for n in touched[best]})
+        found[best] = after
+
+
+def grown(
+    widths: Mapping[str, tuple[int, int]], group: ChannelGroup, more: int, names: Iterable[str]
+) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the named weights, once a group has that many more channels."""
+
+    def each(table: Mapping[str, np.ndarray], name: str) -> int:
+        return int(table[name].shape[1]) if name in table else 0
+
+    return {
+        n: (widths[n][0] + more * each(group.rows, n), widths[n][1] + more * each(group.columns, n))
+        for n in names
+    }
 
 
 def column_masks(
