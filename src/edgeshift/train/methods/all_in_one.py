@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One set of weights and one soft mask for several ratios; each ratio keeps only batch norms of its own."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edgeshift.core.card import Card
+from edgeshift.core.errors import BadValue
+from edgeshift.core.seeds import seed_for
+from edgeshift.core.values import ChannelGroup
+from edgeshift.train.accuracy import NORMS
+from edgeshift.train.channels import Prices, row_masks
+from edgeshift.train.cut import Cut
+from edgeshift.train.loss import distance
+from edgeshift.train.methods.shape import PASSES, Method
+from edgeshift.train.options import Training
+from edgeshift.train.run import Run
+
+# Batches that the norms of each ratio are measured on, where the training options ask for none.
+CALIBRATION = 40
+SCORE, CHOSEN, NORM, MOMENTUM, INDEX = "score/", "chosen/", "norm/", "momentum/", "index/"
+# Shares of each group's channels that are tried for a ratio.
+GRID = 256
+
+
+@dataclass(frozen=True)
+class AllInOne(Method):
+    """Level 0 trains every ratio in the same weights; later levels only take theirs out.
+
+    Each channel has one score. At a ratio a group keeps its highest-scored channels, as many as the ratio's
+    threshold lets through, so smaller ratios lie inside larger ones, and convolutions and linear layers are the
+    same numbers in all of them. The mask is 1 or 0 forward and the score itself backward, so a channel that is
+    out can come back. Each ratio has batch norms of its own: statistics, scale and shift. In a step the whole
+    network learns from the labels; the smallest ratio and `middle` others learn from labels and from the whole
+    network's outputs. All groups keep the same share of their channels, the largest whose cost fits the ratio.
+
+    The full paper was not at hand: this follows its abstract, and slimmable networks for what that leaves open.
+
+    Attributes:
+        ratios: Shares of the network's cost, falling, each below 1; those of a device's clocks come from
+            `edgeshift ratios`. A build's levels are 1 and some of these.
+        table: JSON file of measured layer costs; empty = multiply-accumulates decide.
+        multiple: Groups keep multiples of it.
+        least: Share of each group's channels that stays.
+        middle: Ratios beside the whole and the smallest in each step, drawn at random.
+        settle: Share of the steps after which the scores are final.
+        every: Steps between rankings.
+        distil: Share of the whole network's outputs in the loss of the others, 0..1.
+        exclude: Globs over parameter names; channel groups with such a parameter stay whole.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="all_in_one",
+        says="One weight set and one soft mask for several ratios, batch norms per ratio; for DVFS.",
+        paper="Gong et al., ICCAD 2022",
+        link="https://arxiv.org/abs/2212.05122",
+        needs="training",
+    )
+
+    ratios: tuple[float, ...] = (0.8, 0.6, 0.5, 0.4, 0.3)
+    table: str = ""
+    multiple: int = 4
+    least: float = 0.0
+    middle: int = 2
+    settle: float = 0.3
+    every: int = 50
+    distil: float = 0.5
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in zip((1.0, *self.ratios), self.ratios, strict=False))
+        for what, value, good, want in (
+            ("ratios", self.ratios, self.ratios and falling and self.ratios[-1] > 0, "falling, from 1 to 0"),
+            ("multiple", self.multiple, self.multiple >= 1, "at least 1"),
+            ("least", self.least, 0 <= self.least <= 1, "0 to 1"),
+            ("middle", self.middle, self.middle >= 0, "0 or more"),
+            ("settle", self.settle, 0 <= self.settle <= 1, "0 to 1"),
+            ("every", self.every, self.every >= 1, "at least 1"),
+            ("distil", self.distil, 0 <= self.distil <= 1, "0 to 1"),
+        ):
+            if not good:
+                raise BadValue(what, value, want)
+
+    def check(self, levels: tuple[float, ...]) -> None:
+        """See `Method.check`; levels are the whole network and ratios that are trained for."""
+        super().check(levels)
+        for kept in levels[1:]:
+            self.rank(kept)
+
+    def rank(self, kept: float) -> int:
+        """Index of a ratio.
+
+        Raises:
+            BadValue: If it is none.
+        """
+        for k, ratio in enumerate(self.ratios):
+            if math.isclose(ratio, kept, rel_tol=1e-6):
+                return k
+        raise BadValue("level", kept, f"one of the ratios trained for: {', '.join(map(str, self.ratios))}")
+
+    def reads(self) -> tuple[Path, ...]:
+        """See `Method.reads`."""
+        return (Path(self.table),) if self.table else ()
+
+    def epochs(self, training: Training, index: int) -> int:
+        """See `Method.epochs`; all of them in level 0, trained weights or not."""
+        return (training.epochs_of(0) or training.epochs) if index == 0 else 0
+
+    def calibration(self, training: Training) -> int:
+        """See `Method.calibration`; statistics of a ratio are always its own."""
+        return training.recalibrate or CALIBRATION
+
+    def begin(self, run: Run) -> None:
+        """See `Method.begin`."""
+        if run.first is not None:
+            self.take_out(run)
+            return
+        run.memory.clear()
+        groups = self.groups(run)
+        for group in groups:
+            run.memory[SCORE + group.name] = torch.zeros(group.channels, device=run.device)
+        for name, index in row_indices(groups).items():
+            run.memory[INDEX + name] = index.to(run.device)
+        fresh = norm_tensors(run.model)
+        for k in range(len(self.ratios)):
+            for name, tensor in fresh.items():
+                run.memory[f"{NORM}{k}/{name}"] = tensor.detach().clone()
+        self.choose(run)
+        shapes = {n: p.shape for n, p in run.masking.parameters.items()}
+        run.set_masks(
+            row_masks({g.name: torch.ones(g.channels, dtype=torch.bool) for g in groups}, groups, shapes)
+        )
+
+    def groups(self, run: Run) -> tuple[ChannelGroup, ...]:
+        """The groups to choose from; see `Cut.free`."""
+        found = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
+        if not found:
+            raise BadValue("channel groups", (), "at least one; this model has no channel that may go")
+        return found
+
+    def take_out(self, run: Run) -> None:
+        """Give the model the shared weights and what belongs to its ratio alone."""
+        assert run.first is not None
+        k, groups = self.rank(run.kept), self.groups(run)
+        own = {n.removeprefix(f"{NORM}{k}/"): t for n, t in run.memory.items() if n.startswith(f"{NORM}{k}/")}
+        run.model.load_state_dict({**run.first.state, **own})
+        shapes = {n: p.shape for n, p in run.masking.parameters.items()}
+        chosen = {g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in groups}
+        run.set_masks(row_masks(chosen, groups, shapes))
+
+    def choose(self, run: Run) -> None:
+        """The channels of every ratio, by the scores of the moment."""
+        groups, prices = self.groups(run), Prices.of(run.macs, self.table)
+        costs = []
+        for k, ratio in enumerate(self.ratios):
+            kept = widths_within(prices, groups, ratio, self.multiple, self.least)
+            costs.append(prices.total(kept) / prices.total({}))
+            for group in groups:
+                order = torch.argsort(run.memory[SCORE + group.name], descending=True, stable=True)
+                chosen = torch.zeros_like(order, dtype=torch.bool)
+                chosen[order[: kept[group.name]]] = True
+                run.memory[f"{CHOSEN}{k}/{group.name}"] = chosen
+        run.memory["costs"] = torch.tensor(costs, dtype=torch.float64)
+
+    def loss(self, run: Run, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Method.loss`; the mean over the whole network and the ratios of the step."""
+        outputs: Tensor = run.model(images)
+        total, target = loss_of(outputs), outputs.detach().float()
+        drawn = self.drawn(run)
+        for k in drawn:
+            part: Tensor = functional_call(run.model, self.form(run, k), (images,))
+            far = distance(part.float(), target)
+            total = total + (1 - self.distil) * loss_of(part) + self.distil * far
+        return outputs, total / (1 + len(drawn))
+
+    def drawn(self, run: Run) -> list[int]:
+        """The ratios of a step: the smallest and `middle` others."""
+        generator = torch.Generator().manual_seed(seed_for(run.training.seed, "ratios", run.step))
+        others = torch.randperm(len(self.ratios) - 1, generator=generator)[: self.middle].tolist()
+        return [len(self.ratios) - 1, *others]
+
+    def form(self, run: Run, k: int) -> dict[str, Tensor]:
+        """Name -> tensor in place of the model's own, for one ratio; gradients reach weights, norms and scores."""
+        own = {n.removeprefix(f"{NORM}{k}/"): t for n, t in run.memory.items() if n.startswith(f"{NORM}{k}/")}
+        found: dict[str, Tensor] = {n: t.requires_grad_(is_scale(n)) for n, t in own.items()}
+        soft = run.step < self.settle * run.steps
+        for group in self.groups(run):
+            score = run.memory[SCORE + group.name].requires_grad_(soft)
+            mask = run.memory[f"{CHOSEN}{k}/{group.name}"].float()
+            if soft:
+                mask = mask + (score - score.detach())
+            for name in silenced(group, own):
+                tensor = found[name] if name in found else run.masking.parameters[name]
+                index = run.memory[f"{INDEX}{group.name}/{name}"]
+                factor = torch.ones(len(tensor), device=tensor.device).index_copy(
+                    0, index, mask.repeat_interleave(len(index) // group.channels)
+                )
+                found[name] = tensor * factor.reshape(-1, *[1] * (tensor.ndim - 1))
+        return found
+
+    def after_step(self, run: Run) -> None:
+        """See `Method.after_step`; moves what belongs to the ratios, and ranks anew when its step has come."""
+        moved = [n for n in run.memory if n.startswith((NORM, SCORE)) and run.memory[n].grad is not None]
+        with torch.no_grad():
+            for name in moved:
+                tensor, gradient = run.memory[name], run.memory[name].grad
+                assert gradient is not None
+                if name.startswith(NORM):
+                    gradient = gradient + run.training.weight_decay * tensor
+                momentum = run.memory.setdefault(MOMENTUM + name, torch.zeros_like(tensor))
+                momentum.mul_(run.training.momentum).add_(gradient)
+                ahead = gradient + run.training.momentum * momentum if run.training.nesterov else momentum
+                run.memory[name] = tensor.detach() - run.rate() * ahead
+        if run.step < self.settle * run.steps and run.step % self.every == 0:
+            self.choose(run)
+
+    def finish(self, run: Run) -> None:
+        """See `Method.finish`; momentum is not kept."""
+        run.memory.update({n: t.detach() for n, t in run.memory.items()})
+        for name in [n for n in run.memory if n.startswith((MOMENTUM, INDEX))]:
+            del run.memory[name]
+
+    def spent(self, run: Run) -> float:
+        """See `Method.spent`; the whole network and, on average, the ratios of a step, cut physically."""
+        costs = run.memory["costs"]
+        middle = float(costs[:-1].mean()) if len(costs) > 1 else 0.0
+        times = min(self.middle, len(costs) - 1)
+        return PASSES * run.macs.dense * (1 + float(costs[-1]) + times * middle)
+
+
+def norm_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Scale, shift and running statistics of every batch norm, by name."""
+    found: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, NORMS):
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                if (tensor := getattr(module, name)) is not None:
+                    found[f"{path}.{name}" if path else name] = tensor
+    return found
+
+
+def is_scale(name: str) -> bool:
+    """Whether a tensor of a batch norm is learnt, not measured."""
+    return name.rpartition(".")[2] in ("weight", "bias")
+
+
+def silenced(group: ChannelGroup, norms: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Parameters whose rows make a group's channels zero.
+
+    Its batch norms alone, where each of its layers has one: what comes before a norm of scale and shift zero
+    does not matter, and the score of a channel that is out still gets the gradient of what it would say.
+    """
+    own = [n for n in group.rows if n in norms]
+    scales = sum(n.endswith("weight") for n in own)
+    layers = sum(n.endswith("weight") and n not in norms for n in group.rows)
+    return tuple(own) if own and scales >= layers else tuple(group.rows)
+
+
+def row_indices(groups: tuple[ChannelGroup, ...]) -> dict[str, Tensor]:
+    """`<group>/<parameter>` -> its rows, channel by channel, int64."""
+    return {
+        f"{g.name}/{n}": torch.from_numpy(r).reshape(-1).clone() for g in groups for n, r in g.rows.items()
+    }
+
+
+def widths_within(
+    prices: Prices, groups: tuple[ChannelGroup, ...], ratio: float, multiple: int, least: float
+) -> dict[str, int]:
+    """Group -> channels: the largest share for all groups alike whose network costs at most `ratio` of the whole.
+
+    Args:
+        prices: What widths cost.
+        groups: Those that give up channels.
+        ratio: Of the whole network's cost.
+        multiple: Groups keep multiples of it, and at least one, where they are that wide.
+        least: Share of each group that stays whatever the ratio.
+
+    Raises:
+        BadValue: If even the smallest widths cost more.
+    """
+    whole = prices.total({})
+    for step in range(GRID, 0, -1):
+        kept = {}
+        for group in groups:
+            wide = multiple * max(1, round(step / GRID * group.channels / multiple))
+            kept[group.name] = min(group.channels, max(wide, math.ceil(least * group.channels)))
+        if prices.total(kept) <= ratio * whole * (1 + 1e-9):
+            return kept
+    raise BadValue(
+        "ratio", ratio, f"at least {prices.total(kept) / whole:.3g}, what the smallest widths cost"
+    )
