@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edgeshift.core.errors import BadValue
@@ -148,6 +150,58 @@ def test_widths_round_up_with_dead_channels_where_there_are_enough(multiple: int
     shrunk = shrink(model, X, multiple=multiple)
     assert shrunk.model[0].out_channels == width
     assert shrunk.proof.max_error_float64 <= 1e-9
+
+
+def constants_net(width: int, constant: int, zero: int = 0) -> nn.Sequential:
+    """The first channels are constants that a padded reader sees, the next are zero."""
+    model = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 2, 3, padding=1))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(generator=generator)
+        model[0].weight[: constant + zero] = 0
+        model[0].bias[:constant] = 1 + torch.arange(constant)
+        model[0].bias[constant : constant + zero] = 0
+    return model.eval()
+
+
+@pytest.mark.parametrize(("multiple", "width"), [(1, 6), (4, 8), (8, 8)])
+def test_a_channel_that_carries_constants_counts_in_the_rounding(multiple: int, width: int) -> None:
+    # 5 of 12 live, and one carries the constants of the other 7
+    shrunk = shrink(constants_net(12, 7), X, multiple=multiple)
+    assert shrunk.model[0].out_channels == width
+    assert shrunk.proof.max_error_float64 <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("width", "live", "multiple", "wanted"),
+    [
+        (255, 101, 4, 104),  # not wide
+        (256, 101, 1, 101),
+        (256, 101, 4, 112),
+        (256, 101, 5, 120),  # the first multiple of 5 from 16 on is 20
+        (256, 101, 32, 128),
+        (300, 290, 4, 292),  # 304 is more than there were, so 4 as for any layer
+        (300, 299, 4, 300),
+        (301, 301, 4, 301),
+    ],
+)
+def test_wide_layers_round_up_to_sixteen(width: int, live: int, multiple: int, wanted: int) -> None:
+    model = constants_net(width, 0, width - live)
+    assert shrink(model, X, multiple=multiple, prove_it=False).model[0].out_channels == wanted
+
+
+@given(st.integers(1, 40), st.data())
+@settings(max_examples=25, deadline=None)
+def test_every_width_is_a_multiple_or_all_that_there_was(multiple: int, data: st.DataObject) -> None:
+    width = data.draw(st.integers(1, 24))
+    constant = data.draw(st.integers(0, width))
+    zero = data.draw(st.integers(0, width - constant))
+    model = constants_net(width, constant, zero)
+    exact = shrink(model, X, prove_it=False).model[0].out_channels
+    got = shrink(model, X, multiple=multiple, prove_it=False).model[0].out_channels
+    up = -(-exact // multiple) * multiple
+    assert got == (up if up <= width else exact)
 
 
 def test_a_multiple_of_nothing_is_refused() -> None:

@@ -13,6 +13,8 @@ from edgeshift.graph.rules.shape import Rule
 from edgeshift.graph.ties import Box, Ties
 
 RULES = Shelf("rule", "graph/rules")
+# Layers from this width on are rounded up to 16 where any rounding is asked for (bench/records/shrink_widths).
+WIDE, WIDE_STEP = 256, 16
 
 
 @cache
@@ -140,7 +142,7 @@ def analyse(graph: ChannelGraph, *, pinned: frozenset[int] = frozenset(), multip
     Args:
         graph: The network.
         pinned: Values whose sizes must not change, since the user's code spells them out.
-        multiple: Widths are rounded up to it where dead channels are left to fill them.
+        multiple: Widths are rounded up to it where dead channels are left to fill them; see `step_for`.
     """
     ties = tie_all(graph, pinned)
     facts = learn(graph)
@@ -174,9 +176,10 @@ def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
     alive[ties.held] = True
     verdict = Verdict(graph, ties, facts, alive, named=demands.named)
     make_whole(verdict)
-    if multiple > 1:
+    atoms_of = _keep_carriers(verdict, demands)
+    if multiple > 1:  # only now: a carrier counts
         _round_up(verdict, multiple)
-    _choose_carriers(verdict, demands)
+    _choose_carriers(verdict, demands, atoms_of)
     return verdict
 
 
@@ -246,8 +249,21 @@ def _fill(box: Box, cells: Array, slices: list[Array], alive: Array) -> None:
     alive[cells[revived]] = True
 
 
+def step_for(width: int, multiple: int) -> int:
+    """What a layer's width is rounded up to: `multiple`, and at least 16 for layers that were wide.
+
+    Args:
+        width: Channels before the cut.
+        multiple: What was asked for; the answer is a multiple of it.
+    """
+    return multiple * -(-WIDE_STEP // multiple) if width >= WIDE else multiple
+
+
 def _round_up(verdict: Verdict, multiple: int) -> None:
-    """Bring back dead channels until a layer's width is a multiple; blocks keep the widths they need."""
+    """Bring back dead channels until a layer's width is a multiple; blocks keep the widths they need.
+
+    A wide layer without enough dead channels for its own step is rounded up to `multiple`, as any other.
+    """
     ties, alive = verdict.ties, verdict.alive
     boxed = np.zeros(len(alive), np.bool_)
     for box in ties.boxes:
@@ -259,15 +275,23 @@ def _round_up(verdict: Verdict, multiple: int) -> None:
             if vector is None:
                 continue
             atoms = ties.roots(vector)
+            if boxed[atoms].any():
+                continue
             dead = atoms[~alive[atoms]]
-            short = -int(alive[atoms].sum()) % multiple
-            if short <= len(dead) and not boxed[atoms].any():
-                alive[dead[:short]] = True
+            for step in (step_for(len(atoms), multiple), multiple):
+                short = -int(alive[atoms].sum()) % step
+                if short <= len(dead):
+                    alive[dead[:short]] = True
+                    break
     make_whole(verdict)
 
 
-def _choose_carriers(verdict: Verdict, demands: Demands) -> None:
-    """For every reader with constants that only another channel can carry, see that one of them stays."""
+def _keep_carriers(verdict: Verdict, demands: Demands) -> list[Array]:
+    """For every reader with constants that only another channel can carry, see that one of them stays.
+
+    Returns:
+        Per merge, the atoms of its channels.
+    """
     votes: dict[int, int] = {}
     atoms_of = []
     for merge in demands.merges:
@@ -283,7 +307,13 @@ def _choose_carriers(verdict: Verdict, demands: Demands) -> None:
                 for i, (a, c) in enumerate(zip(atoms.tolist(), merge.constants, strict=True))
             ]
             verdict.alive[atoms[-max(ranks)[2]]] = True
-    make_whole(verdict)
+    if atoms_of:
+        make_whole(verdict)
+    return atoms_of
+
+
+def _choose_carriers(verdict: Verdict, demands: Demands, atoms_of: list[Array]) -> None:
+    """Say which channel carries the constants of those that go: of those that stay, the largest."""
     for merge, atoms in zip(demands.merges, atoms_of, strict=True):
         if not atoms.size:
             continue

@@ -65,7 +65,7 @@ def shrink(
         narrow_branches: Also leave out filters of a residual branch that write zeros into a channel others keep
             alive, where computing the rest and adding it in place is measured faster on inputs like the example.
         multiple: Round widths up to a multiple of this with dead channels, which stays exact: ONNX Runtime runs
-            63 channels slower than 64 (multiples of 4, better 8 on AVX2 and 16 on AVX-512).
+            63 channels slower than 64. Above 1, layers from 256 wide are rounded up to 16 at least.
 
     Raises:
         BadValue: If `multiple` is below 1.
