@@ -112,14 +112,18 @@ def main() -> None:
     """One or the other for all networks, going on where it stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--what", choices=("operators", "memory"), default="memory")
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--limit", type=int, default=300)
+    parser.add_argument(
+        "--again", type=int, default=1, help="number of the session that timed whole networks"
+    )
     parser.add_argument("--seconds", type=float, default=280)
     given = parser.parse_args()
     ROWS.mkdir(exist_ok=True)
-    file = ROWS / f"{given.what}.json"
+    file = ROWS / (f"operators-{given.again}.json" if given.what == "operators" else "memory.json")
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {row["net"] for row in rows}
-    waiting = [design for design in draw_all()[: given.limit] if design.name not in done]
+    waiting = [design for design in draw_all()[given.first : given.limit] if design.name not in done]
     end = time.monotonic() + given.seconds
     with file.open("a") as out:
         if given.what == "memory":
@@ -135,7 +139,7 @@ def main() -> None:
             return
         whole = {
             row["net"]: row["ms"]
-            for row in map(json.loads, (ROWS / "ort-t1-b1-1.jsonl").read_text().splitlines())
+            for row in map(json.loads, (ROWS / f"ort-t1-b1-{given.again}.jsonl").read_text().splitlines())
         }
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         canary = Canary(os.sched_getaffinity(0))
@@ -143,7 +147,7 @@ def main() -> None:
             while waiting and time.monotonic() < end:
                 design = waiting.pop(0)
                 while not canary.sings() and time.monotonic() < end:
-                    time.sleep(0.005)
+                    pass
                 found = operators(design, canary, whole[design.name], folder)
                 if found is None:
                     waiting.append(design)

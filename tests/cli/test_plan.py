@@ -99,3 +99,23 @@ def test_what_cannot_be_planned_is_one_line(
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_device_is_planned_for_by_its_name(run: Run, folder: Path) -> None:
+    code, out, _ = run(folder, "--limits", "latency<=1000ms", "--device", "raspberry-pi-4", "--json")
+    (pick,) = json.loads(out)["picks"]
+    assert code == 0
+    assert (pick["device"], pick["kind"], pick["broken"]) == ("raspberry-pi-4", "predicted", [])
+
+
+def test_a_file_of_times_is_a_device_too(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "pi.json").write_text('{"name": "pi", "latency_ms": {"level-0": 40.0, "level-1": 10.0}}')
+    code, out, _ = run(folder, "--limits", "latency<=20ms", "--device", tmp_path / "pi.json", "--json")
+    (pick,) = json.loads(out)["picks"]
+    assert (code, pick["device"], pick["name"]) == (0, "pi", "level-1")
+
+
+def test_a_device_nobody_knows_is_one_line(run: Run, folder: Path) -> None:
+    code, _, err = run(folder, "--limits", "latency<=20ms", "--device", "rasberry-pi-4")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "did you mean 'raspberry-pi-4'?" in err

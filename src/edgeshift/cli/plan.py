@@ -16,8 +16,11 @@ def plan(
         str, typer.Option(help="Such as 'p95<=20ms@batch=1,clock=0.6; size<=2MB; accuracy>=91%'.")
     ] = "",
     device: Annotated[
-        Path | None, typer.Option(help="JSON: name, and latency_ms of the variants measured on it.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Device by name, profile.json, or JSON with name and latency_ms of the variants measured on it."
+        ),
+    ] = "",
     fleet: Annotated[Path | None, typer.Option(help="CSV: one device a row, with its limits.")] = None,
     loss: Annotated[
         float, typer.Option(help="Points of accuracy a fleet's device may lose in the mean.")
@@ -43,7 +46,7 @@ def plan(
     [bold]Examples[/bold]
 
       edgeshift plan build/mine --limits 'p95<=20ms; size<=2MB' --out plan.json
-      edgeshift plan build/mine --limits 'latency<=5ms' --device pi5.json
+      edgeshift plan build/mine --limits 'latency<=5ms' --device raspberry-pi-5
       edgeshift plan build/mine --fleet fleet.csv --out build/fleet
       edgeshift plan --table nb201.npz --hold-out raspi4 --limits 'latency<=9ms' --json
     """
@@ -61,7 +64,7 @@ def plan(
 
 
 def _on_portfolio(
-    folder: Path, limits: str, device: Path | None, solver: str, out: Path | None, *, json: bool
+    folder: Path, limits: str, device: str, solver: str, out: Path | None, *, json: bool
 ) -> None:
     from edgeshift.cli.result import print_json
     from edgeshift.core.files import read_json
@@ -70,8 +73,10 @@ def _on_portfolio(
     from edgeshift.plan.limits import parse
     from edgeshift.portfolio import Portfolio
 
-    profile = None if device is None else read_json(device)
-    found = plan_portfolio(Portfolio.open(folder), parse(limits), profile, solver)
+    # A file of times is a device by its measurements; a profile's file and a name are looked up.
+    times = read_json(Path(device)) if device.endswith(".json") and Path(device).is_file() else {}
+    asked = times if "latency_ms" in times else device or None
+    found = plan_portfolio(Portfolio.open(folder), parse(limits), asked, solver)
     if out is not None:
         write_plan(out, found)
     if json:

@@ -119,37 +119,20 @@ def _show_scores(device: str, lines: list[dict[str, Any]]) -> None:
 def _portfolio(
     folder: Path, device: str, table: Path | None, words: tuple[str, float, int], *, json: bool
 ) -> None:
-    import numpy as np
-
     from edgeshift.cli.result import print_json
-    from edgeshift.devices import device as find_device
     from edgeshift.portfolio import Portfolio
-    from edgeshift.predict import MODELS
-    from edgeshift.predict.table import read_table
-    from edgeshift.predict.variants import SAMPLES, join, networks, spec
+    from edgeshift.predict.variants import ask
 
     model, level, batch_size = words
     portfolio = Portfolio.open(folder)
-    queries = networks(portfolio, batch_size)
-    file = table or folder / SAMPLES
-    known = read_table(file) if table is not None or file.exists() else None
-    measured_there = known is not None and device in known.devices
-    profile = None if measured_there else find_device(device)
-    name = device if profile is None else profile.name
-    joined = join(queries, known, name, spec(profile) if profile else None)
-    answer = MODELS.make(model).fit(joined, name).predict(queries, level)
-    truth = joined.column(name)[: len(queries)]
-    # Nothing measured anywhere: the profile alone speaks.
-    kind = answer.kind if (~np.isnan(joined.cost)).any() else "modelled"
-    rows: list[dict[str, Any]] = []
-    for place, variant in enumerate(portfolio.variants):
-        seen = not np.isnan(truth[place])
-        value = truth[place] if seen else answer.value[place]
-        low, high = (value, value) if seen else (answer.low[place], answer.high[place])
-        rows.append(
-            {"id": variant.id, "name": variant.name, "latency_ms": float(value), "low": float(low),
-             "high": float(high), "kind": "measured" if seen else kind}
-        )  # fmt: skip
+    found = ask(portfolio, device, table, model, level, batch_size)
+    answer, name = found.prediction, found.device
+    rows: list[dict[str, Any]] = [
+        {"id": variant.id, "name": variant.name, "latency_ms": float(answer.value[place]),
+         "low": float(answer.low[place]), "high": float(answer.high[place]),
+         "kind": "measured" if found.measured[place] else found.kind}
+        for place, variant in enumerate(portfolio.variants)
+    ]  # fmt: skip
     if json:
         print_json({"device": name, "source": answer.source, "level": level, "batch_size": batch_size,
                     "variants": rows})  # fmt: skip

@@ -22,6 +22,7 @@ from edgeshift.portfolio.manifest import digest
 from edgeshift.predict import MODELS
 from edgeshift.predict.intervals import Prior, interval
 from edgeshift.predict.samples import Prediction, Samples
+from edgeshift.predict.variants import ask
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _broken(candidates: Candidates, place: int) -> tuple[str, ...]:
 def plan_portfolio(
     portfolio: Portfolio,
     limits: Sequence[Limit],
-    device: Mapping[str, Any] | None = None,
+    device: Mapping[str, Any] | str | None = None,
     solver: str = "scan",
 ) -> Plan:
     """The variant to run on one device.
@@ -76,8 +77,9 @@ def plan_portfolio(
     Args:
         portfolio: Measured; figures hold for the machine it was measured on.
         limits: All must hold.
-        device: None for that machine, else `{"name": ..., "latency_ms": {variant: ms}}` with the variants that were
-            measured on it; the others are predicted from these and from the portfolio's machine.
+        device: None for that machine; `{"name": ..., "latency_ms": {variant: ms}}` with the variants that were
+            measured on another, from which and from the portfolio's machine the others are predicted; or a name, as
+            `edgeshift predict --device` takes it: a profile, or a device of the portfolio's samples.
         solver: Name of a solver.
 
     Raises:
@@ -85,9 +87,14 @@ def plan_portfolio(
     """
     candidates = of_portfolio(portfolio.variants, limits)
     name = "the portfolio's machine"
-    if device is not None:
+    if isinstance(device, str):
+        answered = ask(portfolio, device)
+        name = answered.device
+        candidates = on_device(portfolio, candidates, name, answered.prediction)
+    elif device is not None:
         name = str(device.get("name", "device"))
-        candidates = on_device(portfolio, candidates, name, device.get("latency_ms"))
+        told = from_some(portfolio, name, device.get("latency_ms"))
+        candidates = on_device(portfolio, candidates, name, told)
     choice = choose(candidates, solver)
     variant = portfolio.variants[choice.place]
     measured = all(figure.kind == "measured" for figure in candidates.figures.values())
@@ -105,11 +112,11 @@ def plan_portfolio(
     return Plan((pick,), (variant.id,), digest(portfolio.manifest.body()), solver, choice.says).check()
 
 
-def on_device(portfolio: Portfolio, candidates: Candidates, name: str, measured: object) -> Candidates:
-    """The candidates on another device, from the latencies of some variants there.
+def from_some(portfolio: Portfolio, name: str, measured: object) -> Prediction:
+    """Latencies of all variants on another device, from those of some variants there.
 
     Raises:
-        BadValue: If none was measured, a name is unknown, or a limit is on energy or memory of the other device.
+        BadValue: If none was measured, or a name is unknown.
     """
     if not isinstance(measured, Mapping) or not measured:
         raise BadValue(f"latency_ms of {name}", measured, "milliseconds of at least one variant by name")
@@ -120,15 +127,24 @@ def on_device(portfolio: Portfolio, candidates: Candidates, name: str, measured:
     guess = _scaled(np.log(here), np.log(there), len(measured))
     sure = ~np.isnan(there)
     low, value, high = (np.where(sure, there, x) for x in (guess.low, guess.value, guess.high))
+    return replace(guess, low=low, value=value, high=high)
+
+
+def on_device(portfolio: Portfolio, candidates: Candidates, name: str, latency: Prediction) -> Candidates:
+    """The candidates on another device, whose latencies are given.
+
+    Raises:
+        BadValue: If a limit is on energy or memory of the other device.
+    """
+    here = np.array([v.measured("latency").value for v in portfolio.variants])
     figures = {}
     for limit, figure in candidates.figures.items():
         if limit.quantity in ("accuracy", "size"):
             figures[limit] = figure
         elif limit.quantity in ("latency", "p95") and limit.point.batch == 1:
             ratio = figure.value / here  # what a p95 or a lower clock adds is taken over from this machine
-            figures[limit] = Prediction(
-                value * ratio, low * ratio, high * ratio, guess.level, "ms", "predicted", guess.source
-            )
+            value, low, high = (x * ratio for x in (latency.value, latency.low, latency.high))
+            figures[limit] = replace(latency, value=value, low=low, high=high, unit="ms", kind="predicted")
         else:
             raise BadValue(f"limit for {name}", limit.text, "on latency or p95 at batch 1, size or accuracy")
     return Candidates(candidates.names, candidates.gains, figures).check()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fronts of accuracy against cost: who is on them, who probably is, and what a missed member costs."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,9 @@ def regret(accuracy: Matrix, cost: Matrix, true: Rows, measured: Rows) -> Matrix
     return found
 
 
-def worth_measuring(accuracy: Matrix, tables: Matrix, count: int, within: float) -> Rows:
+def worth_measuring(
+    accuracy: Matrix, tables: Matrix, count: int, within: float, before: Rows | None = None
+) -> Rows:
     """Rows whose measurement together loses least accuracy over all budgets and all possible tables.
 
     Greedy: at every budget of every table's own front, the best measured row that fits is used; the next row
@@ -66,21 +70,57 @@ def worth_measuring(accuracy: Matrix, tables: Matrix, count: int, within: float)
         tables: `(s, n)` possible costs.
         count: Rows to choose.
         within: Budgets whose optimum is further below the best accuracy do not count.
+        before: Rows that are measured already: they count, and are not chosen again.
     """
+    had = np.zeros(0, np.int64) if before is None else np.asarray(before, np.int64)
     share = likely(accuracy, tables)
-    few = np.argsort(-share, kind="stable")[:CANDIDATES]
+    share[had] = -1.0
+    few = np.concatenate([had, np.argsort(-share, kind="stable")[: min(CANDIDATES, len(share) - len(had))]])
     gains = []
     for cost in tables:
         rows = worthwhile(accuracy, cost, within)
         fits = cost[few][None] <= cost[rows][:, None]
         gains.append(np.where(fits, accuracy[few][None], accuracy.min()))
     reach = np.concatenate(gains)
-    best = np.full(len(reach), accuracy.min())
+    best = reach[:, : len(had)].max(1, initial=accuracy.min())
     chosen: list[int] = []
-    for _ in range(min(count, len(few))):
+    for _ in range(min(count, len(few) - len(had))):
         gain = np.maximum(reach - best[:, None], 0).mean(0) + PROBABLE * share[few]
+        gain[: len(had)] = -1.0
         gain[chosen] = -1.0
         chosen.append(int(np.argmax(gain)))
         best = np.maximum(best, reach[:, chosen[-1]])
     found: Rows = few[chosen]
+    return found
+
+
+def explore(
+    accuracy: Matrix,
+    known: Mapping[int, float],
+    tables: Callable[[Mapping[int, float]], Matrix],
+    measure: Callable[[int], float],
+    counts: Sequence[int],
+    within: float,
+) -> dict[int, float]:
+    """Measure a front's rows in rounds, each chosen with what the rounds before it have shown.
+
+    Args:
+        accuracy: `(n,)`, in points.
+        known: Row -> cost, measured already.
+        tables: From all costs measured so far to `(s, n)` possible costs.
+        measure: Row -> its cost.
+        counts: Rows to measure in each round.
+        within: See `worth_measuring`.
+
+    Returns:
+        Row -> cost, of all that were measured.
+    """
+    found = dict(known)
+    for count in counts:
+        possible = np.array(tables(found))
+        rows = np.array(sorted(found), np.int64)
+        # What was measured is no longer a guess.
+        possible[:, rows] = [found[row] for row in rows.tolist()]
+        for row in worth_measuring(accuracy, possible, count, within, rows).tolist():
+            found[row] = measure(row)
     return found

@@ -2,18 +2,21 @@
 """A portfolio's variants as networks to predict, and measurements of them as samples for any device."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadData
 from edgeshift.devices import DeviceProfile
+from edgeshift.devices import device as find_device
 from edgeshift.portfolio import Portfolio
+from edgeshift.predict import MODELS
 from edgeshift.predict.network import COUNT_NAMES, count_matrix
 from edgeshift.predict.onnx_network import network_of
-from edgeshift.predict.samples import Samples
+from edgeshift.predict.samples import Prediction, Samples
 from edgeshift.predict.table import read_table, write_table
 
 # The table of a portfolio's own samples, beside its manifest.
@@ -100,6 +103,54 @@ def append(path: Path, queries: Samples, device: str, latency_ms: Sequence[float
     samples = Samples(features, cost, devices, queries.feature_names, families=families).check()
     write_table(path, samples)
     return samples
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What every variant of a portfolio costs on a device.
+
+    Attributes:
+        device: Name.
+        prediction: ms of all variants; of what was measured there, the measurement with an interval of no width.
+        measured: `(n,)`, which were measured there.
+        kind: Of the others: "predicted", or "modelled" where nothing was measured anywhere.
+    """
+
+    device: str
+    prediction: Prediction
+    measured: NDArray[np.bool_]
+    kind: str
+
+
+def ask(
+    portfolio: Portfolio, name: str, table: Path | None = None, model: str = "auto", level: float = 0.9,
+    batch_size: int = 1,
+) -> Answered:  # fmt: skip
+    """Every variant's latency on a device that has a profile, or samples in a table.
+
+    Args:
+        portfolio: With ONNX files.
+        name: Of a device, a profile's file, or a device of the table.
+        table: Samples; None = those beside the manifest, where `edgeshift bench --for` keeps them.
+        model: Name of a predictor.
+        level: Share of true costs an interval shall hold.
+        batch_size: Inputs per call.
+
+    Raises:
+        UnknownName: If there is no such device.
+    """
+    queries = networks(portfolio, batch_size)
+    file = table or portfolio.path / SAMPLES
+    known = read_table(file) if table is not None or file.exists() else None
+    profile = None if known is not None and name in known.devices else find_device(name)
+    device = name if profile is None else profile.name
+    joined = join(queries, known, device, spec(profile) if profile else None)
+    found = MODELS.make(model).fit(joined, device).predict(queries, level)
+    truth = joined.column(device)[: len(queries)]
+    seen = ~np.isnan(truth)
+    value, low, high = (np.where(seen, truth, x) for x in (found.value, found.low, found.high))
+    kind = found.kind if (~np.isnan(joined.cost)).any() else "modelled"
+    return Answered(device, replace(found, value=value, low=low, high=high), seen, kind)
 
 
 def spec(profile: DeviceProfile) -> dict[str, Any]:

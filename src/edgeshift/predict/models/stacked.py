@@ -12,23 +12,21 @@ from edgeshift.core.errors import BadValue
 from edgeshift.predict.footprint import footprint
 from edgeshift.predict.intervals import conformal, interval
 from edgeshift.predict.layers import (
-    AT,
     LEAST_MS,
     Array,
     Layers,
-    added,
     features,
     graphs,
     layers_of,
     measured,
     number_of,
-    stacked,
     sum_of_layers,
 )
 from edgeshift.predict.models.shape import Fitted, Model
-from edgeshift.predict.network import KINDS, Network, count_matrix
-from edgeshift.predict.rates import from_networks, refined
+from edgeshift.predict.network import Network
+from edgeshift.predict.rates import LayerMs, from_networks, refined, shares
 from edgeshift.predict.samples import Prediction, Samples
+from edgeshift.predict.smooth import process
 from edgeshift.predict.trees import both, forest, held_out, ridge
 
 
@@ -37,11 +35,12 @@ class Stacked(Model):
     """ANNETTE's stack: fused kernels, a refined roofline for each kind, and a statistical factor on top.
 
     The mapping model is the fusion that `Network.kernels` marks. The refined roofline is `padded MACs / rate +
-    bytes / bandwidth + launch` with rates from 0 per kind; the step channels are padded to is chosen by the error.
-    Rates come from measured layers, or from whole networks where no layer was measured; the forest then learns
-    log(truth / roofline) of layers or of networks. Unlike the paper, work and bytes add up instead of hiding each
-    other: it keeps the fit linear, so that networks alone suffice. Peak memory is stacked likewise: what must be
-    alive at once, and a factor.
+    bytes / bandwidth + launches` with rates from 0 per kind, apart for channels that fill a runtime's blocks; the
+    step channels are padded to and the blocks are chosen by the error on what was left out. Rates come from measured
+    layers, or from whole networks where no layer was measured; a forest, and for networks a Gaussian process beside
+    it, then learn log(truth / roofline). Unlike the paper, work and bytes add up instead of hiding each other: it
+    keeps the fit linear, so that networks alone suffice. Peak memory is stacked likewise: what must be alive at
+    once, and a factor.
 
     Attributes:
         trees: In the forest.
@@ -73,14 +72,15 @@ class Stacked(Model):
             if len(known) < self.least:
                 return sum_of_layers(samples, target, layer_ms, call, "stacked")
         elif len(known) >= self.least:
-            layer_ms, call = from_networks([networks[i] for i in known], cost)
+            layer_ms = from_networks([networks[i] for i in known], cost)
+            call = layer_ms.call_ms
         else:
             raise BadValue(
                 f"measurements on {target} for stacked", len(known), f"at least {self.least}, or layers"
             )
         return self._with_factor(layer_ms, call, [networks[i] for i in known], cost, seed, samples.unit)
 
-    def _from_layers(self, layers: Layers, seed: int) -> Callable[[Array], Array]:
+    def _from_layers(self, layers: Layers, seed: int) -> LayerMs:
         rates = refined(layers.rows, np.arange(len(layers)), layers.ms)
         left = np.log(layers.ms / np.maximum(rates(layers.rows), LEAST_MS))
         factor = forest(self.trees, seed)(features(layers.rows), left)
@@ -88,7 +88,7 @@ class Stacked(Model):
 
     def _with_factor(
         self,
-        layer_ms: Callable[[Array], Array],
+        layer_ms: LayerMs,
         call: float,
         networks: Sequence[Network],
         cost: Array,
@@ -96,25 +96,9 @@ class Stacked(Model):
         unit: str,
     ) -> Fitted:
         x, log_sum = shares(networks, layer_ms, call)
-        fit = both(forest(self.trees, seed), ridge)
+        fit = both(forest(self.trees, seed), process)
         left = np.log(cost) - log_sum
         return Factored(layer_ms, call, fit(x, left), held_out(fit, x, left, seed), unit)
-
-
-def shares(
-    networks: Sequence[Network], layer_ms: Callable[[Array], Array], call: float
-) -> tuple[Array, Array]:
-    """What the factor of a network is learnt from, and the log of its sum.
-
-    Returns:
-        `(n, d)`: counts, the log of the sum, and each kind's share of it; `(n,)`.
-    """
-    rows, owner = stacked(networks)
-    total = np.maximum(added(networks, layer_ms, call), LEAST_MS)
-    by_kind = np.zeros((len(networks), len(KINDS)))
-    np.add.at(by_kind, (owner, rows[:, AT["kind"]].astype(int)), np.maximum(layer_ms(rows), LEAST_MS))
-    log_sum = np.log(total)
-    return np.hstack([count_matrix(networks), log_sum[:, None], by_kind / total[:, None]]), log_sum
 
 
 @dataclass(frozen=True)
@@ -129,7 +113,7 @@ class Factored(Fitted):
         unit: Of the costs.
     """
 
-    layer_ms: Callable[[Array], Array]
+    layer_ms: LayerMs
     call: float
     factor: Callable[[Array], Array]
     residuals: Array

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replays a measured timeline with every operator changed as the layer models say: what would that cost?"""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +14,11 @@ from edgeshift.predict.intervals import interval
 from edgeshift.predict.layers import AT, LEAST_MS, Line, graphs, layers_of, line, measured
 from edgeshift.predict.models.shape import Fitted, Model
 from edgeshift.predict.network import KINDS, Network, count_matrix
-from edgeshift.predict.rates import from_networks, refined
+from edgeshift.predict.rates import FEW, LayerMs, Rates, from_networks, refined, shares
 from edgeshift.predict.samples import Prediction, Samples
+from edgeshift.predict.smooth import process
 from edgeshift.predict.timeline import Task, Timeline, replay, scaled
+from edgeshift.predict.trees import both, forest, held_out
 
 Array = NDArray[np.float64]
 # A runtime's operator, by a part of its name -> the kinds of kernels it computes. What fits nothing is "rest".
@@ -39,12 +41,15 @@ class WhatIf(Model):
     The base device's profile holds `timelines`: network name -> `{"tasks": [[name, op, ms], ...], "call_ms": ms}`,
     as `edgeshift.predict.timeline.profiled` makes them. A query is answered from the timeline whose network is most
     like it: every operator is scaled by (its kind in the query, on the target) / (its kind in that network, on the
-    base) as rates of kernels say that were learnt on both devices; then the tasks are replayed.
+    base) as rates of kernels say that were learnt on both devices; then the tasks are replayed. Beyond the paper,
+    the replay is multiplied by what networks measured on both devices needed beyond their rates: a statistical
+    factor as in `stacked`, learnt from the change itself, so that what rates say wrongly of both devices cancels.
 
     Attributes:
         base: Device whose timelines are replayed; "" = the target itself.
         streams: Operators that may run side by side.
         least: Networks measured on a device from which its rates are learnt, if it has no layers.
+        trees: In the forest that learns the factor.
     """
 
     card: ClassVar[Card] = Card(
@@ -58,10 +63,11 @@ class WhatIf(Model):
     base: str = ""
     streams: int = 1
     least: int = 20
+    trees: int = 50
 
     def __post_init__(self) -> None:
-        if self.streams < 1:
-            raise BadValue("streams", self.streams, "at least 1")
+        if self.streams < 1 or self.trees < 1:
+            raise BadValue("streams and trees", (self.streams, self.trees), "at least 1")
 
     def fit(self, samples: Samples, target: str, seed: int = 0) -> Fitted:
         """See `Model.fit`; needs graphs, timelines, and layers or `least` networks on base and target."""
@@ -76,19 +82,51 @@ class WhatIf(Model):
             Anchor(network, timeline_of(timelines[network.name]), by_group(network, before))
             for network in anchors
         )
-        bare = Replayed(replayed, after, self.streams, Line(0.0, 1.0, np.empty(0)), samples.unit)
-        # Networks measured on the target say how far replays are off there; without any, nothing does.
+        factor, residuals = self._factor(samples, base, target, before, after, seed)
+        bare = Replayed(
+            replayed, after, self.streams, Line(0.0, 1.0, residuals), samples.unit, factor, base == target
+        )
+        # Networks with a timeline measured on the target too say how far replays are off there.
         known, cost = measured(samples, target)
         own = [i for i in known if networks[i].name in timelines]
-        if self.base in ("", target) or not own:
+        if base == target or not own:
             return bare
         log_guess = np.log([bare.guess(networks[i]) for i in own])
         at = dict(zip(known.tolist(), cost.tolist(), strict=True))
-        return Replayed(
-            replayed, after, self.streams, line(log_guess, np.log([at[i] for i in own])), samples.unit
-        )
+        return replace(bare, line=line(log_guess, np.log([at[i] for i in own])))
 
-    def _rates(self, samples: Samples, device: str) -> Callable[[Array], Array]:
+    def _factor(
+        self, samples: Samples, base: str, target: str, before: LayerMs, after: LayerMs, seed: int
+    ) -> tuple[Callable[[Sequence[Network]], Array] | None, Array]:
+        """What a change does beyond rates, as logs per network, and its errors on networks it did not see.
+
+        For another device the log of (measured on the target / on the base) less that of the rates' word; on the
+        base itself the log of (measured / the rates' word), of which a query's and its anchor's are compared.
+        """
+        known, cost = measured(samples, target)
+        if base != target:
+            there, first = measured(samples, base)
+            common, at, own = np.intersect1d(known, there, return_indices=True)
+            cost = cost[at] / first[own]
+            known = common
+        if len(known) < max(self.least, 2 * FEW):
+            return None, np.empty(0)
+
+        def described(networks: Sequence[Network]) -> tuple[Array, Array]:
+            x, log_after = shares(networks, after, call_of(after))
+            if base == target:
+                return x, log_after
+            y, log_before = shares(networks, before, call_of(before))
+            return np.hstack([x, y]), log_after - log_before
+
+        x, log_rates = described([samples.networks[i] for i in known])
+        left = np.log(cost) - log_rates
+        fit = both(forest(self.trees, seed), process)
+        learnt = fit(x, left)
+        residuals = held_out(fit, x, left, seed)
+        return lambda networks: learnt(described(networks)[0]), residuals
+
+    def _rates(self, samples: Samples, device: str) -> LayerMs:
         layers = layers_of(samples, device)
         if layers is not None:
             return refined(layers.rows, np.arange(len(layers)), layers.ms)
@@ -97,7 +135,12 @@ class WhatIf(Model):
             raise BadValue(
                 f"measurements on {device} for what_if", len(known), f"at least {self.least}, or layers"
             )
-        return from_networks([samples.networks[i] for i in known], cost)[0]
+        return from_networks([samples.networks[i] for i in known], cost)
+
+
+def call_of(rates: LayerMs) -> float:
+    """ms once per call, where the rates know it."""
+    return rates.call_ms if isinstance(rates, Rates) else 0.0
 
 
 def timeline_of(raw: Mapping[str, Any]) -> Timeline:
@@ -156,13 +199,17 @@ class Replayed(Fitted):
         streams: For the replay.
         line: From the log of the replay to the log of the cost.
         unit: Of the costs.
+        factor: Logs of what the change does beyond rates, one a network; None = nothing is known of it.
+        same: Whether base and target are one device, so that only what query and anchor differ by counts.
     """
 
     anchors: tuple[Anchor, ...]
-    after: Callable[[Array], Array]
+    after: LayerMs
     streams: int
     line: Line
     unit: str
+    factor: Callable[[Sequence[Network]], Array] | None = None
+    same: bool = False
 
     def predict(self, queries: Samples, level: float = 0.9) -> Prediction:
         """See `Fitted.predict`; needs graphs."""
@@ -182,7 +229,11 @@ class Replayed(Fitted):
             small = anchor.groups[group] < SMALL * sum(anchor.groups.values())
             return whole if small else now[group] / anchor.groups[group]
 
-        return max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
+        found = max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
+        if self.factor is None:
+            return found
+        logs = self.factor([network, anchor.network])
+        return found * float(np.exp(logs[0] - (logs[1] if self.same else 0.0)))
 
     def nearest(self, network: Network) -> Anchor:
         """The network of that name without what follows its first "/", else the most similar one."""
