@@ -89,3 +89,16 @@ def test_a_negative_number_of_measurements_is_refused() -> None:
 def test_the_front_is_what_nothing_beats() -> None:
     gains, costs = np.array([0.5, 0.7, 0.6, 0.9, 0.7]), np.array([1.0, 2.0, 2.0, 4.0, 3.0])
     assert front_first(gains, costs).tolist() == [0, 1, 3]
+
+
+def test_a_measurement_that_repeats_may_break_is_no_pick() -> None:
+    gains, prediction = np.array([0.9, 0.8]), guess([9.9, 9.0], 0.01)
+    costs = [9.9, 9.0]
+    assert verify(gains, prediction, 10.0, lambda i: costs[i], 2).place == 0
+    # 9.9 is one standard deviation of 1 % below 10; 1.645 of them are asked.
+    assert verify(gains, prediction, 10.0, lambda i: costs[i], 2, repeat=0.01).place == 1
+
+
+def test_a_repeat_below_nothing_is_refused() -> None:
+    with pytest.raises(BadValue, match="0 or more"):
+        verify(np.array([1.0]), guess([1.0], 0.1), 1.0, lambda i: 1.0, 1, repeat=-0.1)
