@@ -6,28 +6,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeshift.graph.weights import broken_columns, columns_met, finite, nonzero, rows_meeting
+from edgeshift.graph.weights import broken_columns, columns_met, finite, nonzero, scan
 
 ALL = np.ones(3, np.bool_)
 W = np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
 
 
 def test_a_row_whose_sum_cancels_is_still_met() -> None:
-    live, clean = rows_meeting(W, ALL)
-    assert live.tolist() == [True, False, True]
-    assert clean
+    seen = scan(W, ALL)
+    assert seen.rows.tolist() == [True, False, True]
+    assert seen.finite
 
 
 def test_only_the_asked_columns_count() -> None:
-    live, _ = rows_meeting(W, np.array([True, True, False]))
-    assert live.tolist() == [True, False, False]
+    seen = scan(W, np.array([True, True, False]))
+    assert seen.rows.tolist() == [True, False, False]
+    assert seen.idle.tolist() == [False, False, False]
+
+
+def test_a_column_is_idle_where_no_row_has_a_number_but_zero() -> None:
+    w = np.array([[[0.0, 1e-42], [0.0, -0.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
+    assert scan(w, ALL[:2]).idle.tolist() == [False, True]
+    w[1, 1, 0] = np.nan
+    assert scan(w, ALL[:2]).idle.tolist() == [False, False]
 
 
 def test_a_number_that_is_not_finite_is_met_even_where_nobody_asks() -> None:
     w = np.array([[0.0, np.nan], [0.0, np.inf], [0.0, 1.0]], np.float32)
-    live, clean = rows_meeting(w, np.array([True, False]))
-    assert live.tolist() == [True, True, False]
-    assert not clean
+    seen = scan(w, np.array([True, False]))
+    assert seen.rows.tolist() == [True, True, False]
+    assert not seen.finite
 
 
 def test_a_column_is_met_by_the_asked_rows_only() -> None:
@@ -44,7 +52,8 @@ def test_a_column_that_only_a_late_row_meets_is_found() -> None:
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0, 2), (2, 3, 0)])
 def test_a_weight_without_numbers_meets_nothing(shape: tuple[int, ...]) -> None:
     w = np.zeros(shape, np.float32)
-    assert not rows_meeting(w, np.ones(shape[1], np.bool_))[0].any()
+    assert not scan(w, np.ones(shape[1], np.bool_)).rows.any()
+    assert scan(w, np.ones(shape[1], np.bool_)).idle.all()
     assert columns_met(w, np.ones(shape[0], np.bool_)).tolist() == [False] * shape[1]
     assert not nonzero(w).any()
     assert finite(w)
@@ -69,6 +78,8 @@ def test_the_quick_answers_are_the_plain_ones(
     w = draw.integers(-2, 3, (rows, columns, taps)).astype(np.float32)
     w[draw.random(w.shape) < share] = 0
     some_rows, some_columns = draw.random(rows) < 0.5, draw.random(columns) < 0.5
-    assert rows_meeting(w, some_columns)[0].tolist() == (w[:, some_columns] != 0).any((1, 2)).tolist()
+    seen = scan(w, some_columns)
+    assert seen.rows.tolist() == (w[:, some_columns] != 0).any((1, 2)).tolist()
+    assert seen.idle.tolist() == (w == 0).all((0, 2)).tolist()
     assert columns_met(w, some_rows).tolist() == (w[some_rows] != 0).any((0, 2)).tolist()
     assert nonzero(w).tolist() == (w != 0).any(2).tolist()

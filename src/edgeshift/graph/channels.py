@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,12 @@ class ChannelGraph:
     readers: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     sizes: list[Any] = field(default_factory=list, repr=False, compare=False)
 
-    @property
+    @cached_property
+    def makers(self) -> dict[int, Node]:
+        """Value number -> who makes it; to be asked only once the graph is whole."""
+        return {out: node for node in self.nodes for out in node.outputs}
+
+    @cached_property
     def rank(self) -> int:
         """The most axes that a value has."""
         return max((len(v.shape) for v in self.values), default=0)

@@ -15,7 +15,7 @@ from edgeshift.core.stand_ins import can_open
 from edgeshift.core.values import Proof
 from edgeshift.graph.analyse import analyse, tie_all
 from edgeshift.graph.channels import ChannelGraph
-from edgeshift.graph.fronts.torch_export import trace
+from edgeshift.graph.fronts.torch_export import trace, with_numbers
 from edgeshift.graph.narrow import faster_narrow, narrow_plan, narrowed
 from edgeshift.graph.prove import Model, check_same, prove
 from edgeshift.graph.report import Counts, Report
@@ -23,6 +23,11 @@ from edgeshift.graph.spelled import settle, spelled_nodes
 from edgeshift.graph.surgery import copy_module, cut, fit_attention, opened
 from edgeshift.graph.tally import counts_of, report_of, untouched, whole_counts
 from edgeshift.graph.twins import moves
+
+
+def _as_it_is(model: nn.Module) -> nn.Module:
+    """No rewriting."""
+    return model
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def shrink(
     merge_twins: bool = False,
     narrow_branches: bool = False,
     multiple: int = 1,
+    graph: ChannelGraph | None = None,
 ) -> Shrunk:
     """Remove every channel that does nothing, and prove that the function is the same.
 
@@ -66,16 +72,24 @@ def shrink(
             alive, where computing the rest and adding it in place is measured faster on inputs like the example.
         multiple: Round widths up to a multiple of this with dead channels, which stays exact: ONNX Runtime runs
             63 channels slower than 64. Above 1, layers from 256 wide are rounded up to 16 at least.
+        graph: What `edgeshift.graph.trace` made of a model of the same structure, so that many levels of one network
+            are traced once. Its numbers are not used. Models with torch's attention are traced anew, since what is
+            opened depends on the weights, and so are twins.
 
     Raises:
         BadValue: If `multiple` is below 1.
+        BadWeights: If the graph is of another structure.
         Untraceable: If torch.export cannot trace the model.
         NotExact: If the two models differ; names the first layer that does.
     """
     if multiple < 1:
         raise BadValue("multiple", multiple, "at least 1")
     inputs = example if isinstance(example, tuple) else (example,)
-    graph, prepare = traced(model, inputs, merge_twins=merge_twins)
+    prepare: Model = _as_it_is
+    if graph is not None and not merge_twins and not any(can_open(m) for m in model.modules()):
+        graph = with_numbers(graph, model)
+    else:
+        graph, prepare = traced(model, inputs, merge_twins=merge_twins)
     small = shrink_traced(
         model, graph, inputs, prepare=prepare, prove_it=prove_it, tolerance=tolerance, multiple=multiple
     )
@@ -139,7 +153,7 @@ def shrink_traced(
     graph: ChannelGraph,
     example: tuple[Any, ...],
     *,
-    prepare: Model = lambda model: model,
+    prepare: Model = _as_it_is,
     prove_it: bool = True,
     tolerance: float = 1e-9,
     multiple: int = 1,

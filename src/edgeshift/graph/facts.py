@@ -23,6 +23,7 @@ class Facts:
         shares: Values whose last axis sums to one, such as the output of a softmax.
         tainted: Per value, whether NaN or infinity may flow in it, so that "times zero" is not zero.
         pairs: What `pairs_of` found.
+        idle: Weight -> its columns without any number that is not zero, once somebody looked.
         infinite: Parameter -> whether it has numbers that are not finite.
         ranges: Bounds of values.
         channels: What `channel` found.
@@ -35,6 +36,7 @@ class Facts:
     tainted: list[bool] = field(default_factory=list)
     shares: set[int] = field(default_factory=set)
     pairs: dict[int, Array] = field(default_factory=dict)
+    idle: dict[int, Array] = field(default_factory=dict)
     infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
     channels: dict[tuple[int, int], Array] = field(default_factory=dict)

@@ -38,7 +38,7 @@ class Ranges:
 
     def __init__(self, graph: ChannelGraph) -> None:
         self.graph = graph
-        self.makers = {out: node for node in graph.nodes for out in node.outputs}
+        self.makers = graph.makers
         self.known: dict[int, Range] = {}
 
     def of(self, number: int) -> Range:

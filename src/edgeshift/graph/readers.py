@@ -8,7 +8,7 @@ import numpy as np
 from edgeshift.graph.channels import Array
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate, Merge
 from edgeshift.graph.ties import Labels, Ties
-from edgeshift.graph.weights import broken_columns, columns_met, rows_meeting
+from edgeshift.graph.weights import broken_columns, columns_met, scan
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ class Reader:
                     np.swapaxes(self.matrix(facts), 0, 1), np.ones(len(columns), np.bool_)
                 )
             return found
-        found, clean = rows_meeting(self.matrix(facts), columns)
-        facts.infinite.setdefault(self.w, not clean)
-        return found
+        seen = scan(self.matrix(facts), columns)
+        facts.infinite.setdefault(self.w, not seen.finite)
+        facts.idle[self.w] = seen.idle
+        return seen.rows
 
     def heard(self, facts: Facts, rows: Array, among: Array | None = None) -> Array:
         """`(in,)`, bool: inputs on which one of these outputs has a weight that is not zero.
@@ -82,8 +83,11 @@ class Reader:
             if facts.is_tainted(self.w):
                 found = ((numbers.reshape(*numbers.shape[:2], -1) != 0).any(2) & rows).any(1)
             else:
-                found, _ = rows_meeting(numbers, rows)
+                found = scan(numbers, rows).rows
             return found if among is None else found & among
+        idle = facts.idle.get(self.w)
+        if idle is not None:
+            among = ~idle if among is None else among & ~idle
         return columns_met(self.matrix(facts), rows, among)
 
     def broken(self, facts: Facts, rows: Array) -> Array:
@@ -111,18 +115,24 @@ def tie_reader(reader: Reader, ties: Ties) -> None:
     columns = ties.axis(reader.x, reader.axis)
     rows = ties.weight_axis(reader.w, reader.w_out)
     if reader.bias is not None and rows is not None:
-        other = ties.weight_axis(reader.bias, 0)
-        if other is None:
-            ties.pin(rows)
+        if ties.graph.values[reader.bias].param:
+            ties.adopt(reader.bias, 0, rows)
         else:
-            ties.union(rows, other)
+            other = ties.axis(reader.bias, 0)
+            if other is None:
+                ties.pin(rows)
+            else:
+                ties.union(rows, other)
     if reader.groups == 1:
-        inner = ties.weight_axis(reader.w, reader.w_in)
-        if inner is None or columns is None:
-            ties.pin(inner)
-            ties.pin(columns)
+        if columns is not None and ties.graph.values[reader.w].param:
+            ties.adopt(reader.w, reader.w_in, columns)
         else:
-            ties.union(inner, columns)
+            inner = ties.weight_axis(reader.w, reader.w_in)
+            if inner is None or columns is None:
+                ties.pin(inner)
+                ties.pin(columns)
+            else:
+                ties.union(inner, columns)
     elif _is_depthwise(reader, ties) and columns is not None and rows is not None:
         ties.union(columns, rows)
         ties.columns.setdefault(reader.w, []).append(columns)
@@ -217,7 +227,8 @@ def reader_reads(reader: Reader, facts: Facts) -> None:
     if facts.numbers(reader.w) is None or facts.is_tainted(reader.x):
         read = np.ones(size, np.bool_)
     else:
-        read = reader.heard(facts, needed)
+        # Whether a known channel is read does not matter: whoever needs its number asks for it.
+        read = reader.heard(facts, needed, np.isnan(facts.channel(reader.x, reader.axis)))
     shape = [1] * len(facts.graph.values[reader.x].shape)
     shape[reader.axis] = size
     facts.add_read(reader.x, read.reshape(shape))

@@ -78,7 +78,9 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
         if error is None:
             return Settled(replace(plan, attributes=attributes), adjusted=bool(adjusted))
         guilty = _guilty(suspects, verdict, user_line(error))
-        fresh = {c for node in guilty for c in _candidates(small, node, verdict, reads[node.module])}
+        fresh = {
+            c for n in guilty for c in _candidates(small, n, verdict, _reads_like(small, n.module, reads))
+        }
         fresh = {c for c in fresh if c[:2] not in adjusted}
         if not fresh:
             return Settled(plan, frozenset(n.spelled for n in guilty))
@@ -86,6 +88,18 @@ def settle(small: nn.Module, plan: ShapePlan, verdict: Verdict, example: tuple[A
             setattr(small.get_submodule(module), name, size)
             attributes.setdefault(module, {})[name] = size
             adjusted.add((module, name))
+
+
+def _reads_like(small: nn.Module, name: str, reads: Mapping[str, Mapping[str, None]]) -> Mapping[str, None]:
+    """What a module read; of one that did not run yet, what the others of its class did.
+
+    Twenty blocks of one class would otherwise take twenty runs, each of which fails one block later.
+    """
+    if "forward" in reads[name]:
+        return reads[name]
+    kind = type(small.get_submodule(name))
+    alike = [seen for other, seen in reads.items() if type(small.get_submodule(other)) is kind]
+    return max((seen for seen in alike if "forward" in seen), key=len, default={})
 
 
 def _guilty(suspects: list[tuple[int, Node]], verdict: Verdict, line: str) -> list[Node]:

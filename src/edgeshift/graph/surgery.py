@@ -4,6 +4,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
 
+# Numbers that lie on the desk at a time: few enough to stay in the cache.
+DESK = 1 << 17
 ATOMS = {int, float, bool, str, tuple, type(None)}
 DICTS = {dict, OrderedDict, set, list}
 # Layers of torch that hold nothing but tensors and plain values.
@@ -191,6 +194,7 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool 
     """
     fresh: dict[str, Tensor] = {}
     graph, edits = verdict.graph, verdict.edits
+    desk = Desk()
     rows: dict[str, list[Array | None]] = {}
     for number, value in enumerate(graph.values):
         if not value.param:
@@ -211,7 +215,7 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool 
             tensor = (tensor.double() * scale).to(torch.float64 if wide else tensor.dtype)
         if shift is not None:
             tensor = (tensor.double() + torch.from_numpy(shift)).to(torch.float64 if wide else tensor.dtype)
-        fresh[value.param] = _select(tensor, index, grid, columns, wide=wide)
+        fresh[value.param] = _select(tensor, index, grid, columns, desk, wide=wide)
     for position, delta in edits.bias.items():
         name, bias = _new_bias(tensors, verdict, position, delta, rows)
         weight = graph.nodes[position].inputs[1]
@@ -222,11 +226,49 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool 
     return fresh
 
 
+@dataclass
+class Desk:
+    """Where rows lie for a moment before their columns are picked.
+
+    Memory that was never written to costs more than the copy itself, so one piece serves all tensors of a cut.
+
+    Attributes:
+        space: `(n,)`, by dtype.
+    """
+
+    space: dict[torch.dtype, Tensor] = field(default_factory=dict)
+
+    def block(self, tensor: Tensor, rows: Array, columns: Array) -> Tensor:
+        """A fresh tensor of these rows and columns.
+
+        Args:
+            tensor: `(rows, columns, *taps)`, contiguous.
+            rows: `(r,)`, ascending positions.
+            columns: `(c,)`, ascending positions.
+        """
+        width = tensor[0].numel() if len(tensor) else 0
+        first, second = torch.from_numpy(rows), torch.from_numpy(columns)
+        if width == 0 or len(rows) * width <= DESK:
+            return tensor.index_select(0, first).index_select(1, second)
+        step = max(1, DESK // width)
+        space = self.space.get(tensor.dtype)
+        if space is None or len(space) < step * width:
+            space = self.space[tensor.dtype] = tensor.new_empty(max(DESK, step * width))
+        made = tensor.new_empty((len(rows), len(columns), *tensor.shape[2:]))
+        for start in range(0, len(rows), step):
+            some = first[start : start + step]
+            here = space[: len(some) * width].view(len(some), *tensor.shape[1:])
+            torch.index_select(tensor, 0, some, out=here)
+            torch.index_select(here, 1, second, out=made[start : start + step])
+        return made
+
+
 def _select(
     tensor: Tensor,
     index: list[Array | None],
     grid: Array | None,
     columns: list[tuple[int, int, Array, Array]],
+    desk: "Desk",
     *,
     wide: bool,
 ) -> Tensor:
@@ -241,6 +283,10 @@ def _select(
         tensor = tensor[torch.from_numpy(stays)[:, None], torch.from_numpy(picked)]
         index = [None, None, *index[2:]]
     last = columns[0][0] if columns else -1  # all changes of one weight lie along its input axis
+    if not columns and len(index) > 1 and all(i is None for i in index[2:]):
+        rows, inner = index[:2]
+        if rows is not None and inner is not None and tensor.is_contiguous():
+            return desk.block(tensor, rows, inner)
     for axis, which in enumerate(index):
         if which is not None and axis != last:
             tensor = tensor.index_select(axis, torch.from_numpy(which))

@@ -55,6 +55,7 @@ class Ties:
         uses: Value number -> how many inputs of nodes and outputs of the network it is.
         fixed: Values whose sizes the user's code fixes.
         settled: Whether all is tied; see `settle`.
+        lowest: Lowest atom of a box's cells as they were made -> boxes.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
         places: Once settled, (value, axis, representatives) of every axis with atoms that no box spans.
         spread: Once settled, the values with cells.
@@ -71,6 +72,7 @@ class Ties:
     uses: dict[int, int] = field(default_factory=dict)
     fixed: frozenset[int] = frozenset()
     settled: bool = False
+    lowest: dict[int, list[Box]] = field(default_factory=dict)
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
     places: list[tuple[int, int, Array]] = field(default_factory=list)
     spread: list[int] = field(default_factory=list)
@@ -182,6 +184,16 @@ class Ties:
             return self.param_axis(number, axis)
         return self.axis(number, axis)
 
+    def adopt(self, number: int, axis: int, vector: Array) -> None:
+        """Tie a parameter's axis to atoms that are there; on first use it takes them for its own."""
+        own = self.labels[number].axes[axis]
+        if own is not None:
+            self.union(own, vector)
+        elif len(vector) == self.graph.values[number].shape[axis]:
+            self.labels[number].axes[axis] = vector
+        else:
+            self.union(self.param_axis(number, axis), vector)
+
     def tie_axes(self, parts: list[tuple[int, int]]) -> Array | None:
         """Tie whole axes of several tensors; if one of them must keep its size, all must.
 
@@ -206,12 +218,18 @@ class Ties:
         """A block that must stay full; slices with equal cells share one atom."""
         if slices is None:
             slices = []
+            distinct = len(set(cells.ravel().tolist())) == cells.size  # then no two slices are equal
             for axis in range(cells.ndim - 1):
+                if distinct:
+                    slices.append(self.fresh(cells.shape[axis]))
+                    continue
                 rows = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
                 _, index = np.unique(rows, axis=0, return_inverse=True)
                 slices.append(self.fresh(int(index.max()) + 1)[np.ravel(index)])
         box = Box(cells, slices)
         self.boxes.append(box)
+        if cells.size:
+            self.lowest.setdefault(int(cells.min()), []).append(box)
         return box
 
     def joint(self, rank: int, cells: Array, known: dict[int, Array] | None = None) -> Labels:
@@ -283,16 +301,13 @@ class Ties:
 
     def _watch_order(self, before: Array, after: Array) -> None:
         """Mark boxes strict whose cells a reshape reads in another order than they were made in."""
-        order = after.ravel()
-        _, first = np.unique(order, return_index=True)
-        order = order[np.sort(first)]
-        atoms = np.unique(before)
-        for box in self.boxes:
+        order = np.array(list(dict.fromkeys(after.ravel().tolist())), np.int64)
+        for box in self.lowest.get(int(before.min()), ()) if before.size else ():
             made = box.cells.ravel()
             if (
                 len(made) == len(order)
-                and np.array_equal(np.unique(made), atoms)
                 and not np.array_equal(made, order)
+                and np.array_equal(np.unique(made), np.unique(before))
             ):
                 box.strict = True
 

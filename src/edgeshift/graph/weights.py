@@ -6,7 +6,7 @@ reading the memory. Only where a sum is zero the numbers themselves are looked a
 every sum that it is in not finite, even times zero, and so is never missed.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,35 +19,55 @@ FIRST = 8
 WORDS: dict[Any, Any] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
-def rows_meeting(weight: Array, columns: Array) -> tuple[Array, bool]:
-    """Rows with a number that is not zero in one of these columns, or one that is not finite anywhere.
+class Scan(NamedTuple):
+    """What one pass over a weight shows.
+
+    Attributes:
+        rows: `(rows,)`, bool: a number that is not zero in one of the asked columns, or one that is not finite.
+        finite: Whether all sums are finite; False also where finite numbers overflow.
+        idle: `(columns,)`, bool: no row has a number that is not zero.
+    """
+
+    rows: Array
+    finite: bool
+    idle: Array
+
+
+def scan(weight: Array, columns: Array) -> Scan:
+    """Read a weight once, block by block, so that both questions find the block in the cache.
 
     Args:
         weight: `(rows, columns, *taps)`.
-        columns: `(columns,)`, bool.
-
-    Returns:
-        `(rows,)`, bool, and whether all sums are finite; False also where finite numbers overflow.
+        columns: `(columns,)`, bool: which ones count for the rows.
     """
     rows = len(weight)
     if not weight.size:
-        return np.zeros(rows, np.bool_), True
+        return Scan(np.zeros(rows, np.bool_), True, np.ones(len(columns), np.bool_))
     flat = weight.reshape(rows, -1)
+    bits, sign = _bits(weight)
+    bits = bits.reshape(rows, -1)
     taps = flat.shape[1] // len(columns)
     wanted = columns if taps == 1 else np.repeat(columns, taps)
-    kind = flat.dtype if flat.dtype.kind == "f" else np.dtype(np.float64)
+    vector = wanted.astype(flat.dtype if flat.dtype.kind == "f" else np.float64)
+    step = max(1, CHUNK // flat.shape[1])
+    sums = np.empty(rows, vector.dtype)
+    met = np.zeros(flat.shape[1], bits.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = flat @ wanted.astype(kind)
+        for start in range(0, rows, step):
+            end = start + step
+            sums[start:end] = flat[start:end] @ vector
+            met |= np.bitwise_or.reduce(bits[start:end], axis=0)
     live = sums != 0  # NaN is not zero
-    finite = bool(np.isfinite(sums).all())
     doubtful = np.flatnonzero(~live)
     whole = bool(columns.all())
-    step = max(1, CHUNK // flat.shape[1])
     for start in range(0, len(doubtful), step):
         which = doubtful[start : start + step]
         numbers = flat[which] != 0
         live[which] = (numbers if whole else numbers & wanted).any(1)
-    return live, finite
+    idle = (met & sign) == 0
+    if taps > 1:
+        idle = idle.reshape(len(columns), taps).all(1)
+    return Scan(live, bool(np.isfinite(sums).all()), idle)
 
 
 def columns_met(weight: Array, rows: Array, among: Array | None = None) -> Array:

@@ -4,7 +4,8 @@
 In inference mode every call arrives as the operator that the user's code named, such as `aten.conv2d`, which is the
 form that torch.export gives too. What a single run cannot tell is refused with the reason, and torch.export is asked
 instead: numbers that leave the tensors, as in `if x.sum() > 0`, sizes that depend on numbers, tensors from nowhere,
-and writing into a tensor that another one looks into.
+and writing into a tensor that another one looks into. No number can matter then, so convolutions and products are not
+computed: their results are zeros of the right size.
 """
 
 import operator
@@ -21,6 +22,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from edgeshift.graph.fronts.skip import SKIPPED
 
 # Methods through which numbers or memory leave a tensor without an operator.
 ESCAPES = {
@@ -105,12 +108,13 @@ class Recording(NamedTuple):
     outputs: list[Step]
 
 
-def record(model: nn.Module, example: tuple[Any, ...]) -> Recording:
+def record(model: nn.Module, example: tuple[Any, ...], *, compute: bool = False) -> Recording:
     """Run a model once and note every operator.
 
     Args:
         model: In evaluation mode; its attributes are as before afterwards.
         example: Its positional arguments. Not changed.
+        compute: Compute every operator, also those whose results' sizes say all.
 
     Raises:
         Refused: If one run does not tell what the model computes; says why.
@@ -119,7 +123,7 @@ def record(model: nn.Module, example: tuple[Any, ...]) -> Recording:
         raise Refused("a scripted module")
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         inputs = tree_map_only(Tensor, torch.clone, example)
-        book = Book(model, [x for x in tree_leaves(inputs) if isinstance(x, Tensor)])
+        book = Book(model, [x for x in tree_leaves(inputs) if isinstance(x, Tensor)], compute=compute)
         with untouched(model), book.modules(), Escapes(book), book:
             result = model(*inputs)
         if book.refusal:  # the user's code may have caught the exception
@@ -155,8 +159,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
 class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own subclass hook
     """Notes every operator that is called while it is active."""
 
-    def __init__(self, model: nn.Module, inputs: list[Tensor]) -> None:
+    def __init__(self, model: nn.Module, inputs: list[Tensor], *, compute: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        self.compute = compute
         self.steps: list[Step] = []
         self.known: dict[int, tuple[weakref.ref[Tensor], Step]] = {}
         self.storages: dict[int, list[weakref.ref[Tensor]]] = {}
@@ -247,7 +252,10 @@ class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own s
         step = Step(f"{func.__name__}_{len(self.steps)}", func, self.taken(args, inputs))
         step.kwargs = {key: self.taken(value, inputs) for key, value in kwargs.items()} if kwargs else kwargs
         step.all_input_nodes = list(dict.fromkeys(inputs))
-        result = func(*args, **kwargs)
+        skip = None if self.compute or kwargs else SKIPPED.get(func)
+        result = skip(*args) if skip is not None else None
+        if result is None:
+            result = func(*args, **kwargs)
         self.steps.append(step)
         step.module = self.running[-1] if self.running else ""
         step.line = self.user_line(sys._getframe(2))

@@ -4,6 +4,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeshift.core.errors import Untraceable
+from edgeshift.core.errors import BadWeights, Untraceable
 from edgeshift.graph.channels import ChannelGraph
 from edgeshift.graph.fronts.aten import dense, entries, moves, products, space
-from edgeshift.graph.fronts.record import record
-from edgeshift.graph.fronts.walker import Handler, Walker
+from edgeshift.graph.fronts.record import Recording, Refused, record
+from edgeshift.graph.fronts.walker import Handler, Walker, as_numpy
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
 
@@ -64,14 +65,49 @@ def trace(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:
         Untraceable: If it cannot; the text names the module and the line.
     """
     try:
-        with evaluating(model), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            recording = record(model, example)
+        recording = _recording(model, example)
     except Exception as error:  # whatever the user's code or an operator raises: torch.export has its own say
         graph = export(model, example)
         graph.tracer = f"torch.export, since a recorded run met {error}"
         return graph
     return Walker(model, handlers()).recorded(recording)
+
+
+def _recording(model: nn.Module, example: tuple[Any, ...]) -> Recording:
+    """One run without the large sums; with them where the user's code or an operator stumbles over zeros."""
+    with evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return record(model, example)
+        except Refused:  # that hangs on no number
+            raise
+        except Exception:  # such as an index made of zeros
+            return record(model, example, compute=True)
+
+
+def with_numbers(graph: ChannelGraph, model: nn.Module) -> ChannelGraph:
+    """The graph of another model of the same structure: the same nodes and ties, this model's numbers.
+
+    Args:
+        graph: From `trace`. Not changed; what it knows of the structure is shared.
+        model: Runs the same operators on tensors of the same names and sizes, such as another level of one network.
+
+    Raises:
+        BadWeights: If a tensor of the graph is missing in the model or of another size.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    values = list(graph.values)
+    for number, value in enumerate(values):
+        if not value.param:
+            continue
+        tensor = tensors.get(value.param)
+        if tensor is None or tuple(tensor.shape) != value.shape:
+            found = "none" if tensor is None else str(tuple(tensor.shape))
+            raise BadWeights(
+                f"a model for this graph must have {value.param} of size {value.shape}, got {found}"
+            )
+        values[number] = replace(value, data=as_numpy(tensor))
+    return replace(graph, values=values)
 
 
 def export(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:

@@ -178,7 +178,7 @@ class Attention:
     @staticmethod
     def _projection(q: int, ties: Ties) -> Node | None:
         """The linear layer whose rows are the queries, if only layout stands between."""
-        makers = {o: n for n in ties.graph.nodes for o in n.outputs}
+        makers = ties.graph.makers
         number: int | None = q
         while number is not None and number in makers:
             node = makers[number]

@@ -44,10 +44,14 @@ class Norm:
                     elif axis in ties.labels[x].box_axes():
                         ties.pin(ties.labels[x].cells)
         else:
-            for number in params:
-                ties.weight_axis(number, 0)
-            ties.tie_axes([(x, 1), *((number, 0) for number in params)])
             vector = ties.axis(x, 1)
+            if vector is not None and all(ties.graph.values[number].param for number in params):
+                for number in params:
+                    ties.adopt(number, 0, vector)
+            else:
+                for number in params:
+                    ties.weight_axis(number, 0)
+                ties.tie_axes([(x, 1), *((number, 0) for number in params)])
             if node.kind == "group_norm" and vector is not None:
                 ties.add_box(vector.reshape(int(node.attributes["groups"]), -1))
         ties.labels[node.outputs[0]] = Labels(list(ties.labels[x].axes), ties.labels[x].cells)
