@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from edgeshift.serve.counters import Histogram
+from edgeshift.serve.counters import durations
 from edgeshift.serve.metrics import histogram, metric, number, quoted
 from tests.serve.made import MODEL_AT, Client, body
 
@@ -37,10 +37,10 @@ def test_label_values_are_escaped() -> None:
 
 
 def test_a_histogram_counts_up_to_each_bound() -> None:
-    one = Histogram()
+    one = durations()
     for seconds in (0.00005, 0.0001, 0.0003, 100):
         one.add(seconds)
-    lines = histogram("h_seconds", "Says.", {"v": one})
+    lines = histogram("h_seconds", "Says.", [({"variant": "v"}, one)])
     assert lines[2] == 'edgeshift_h_seconds_bucket{variant="v",le="0.0001"} 2'
     assert lines[3] == 'edgeshift_h_seconds_bucket{variant="v",le="0.00025"} 2'
     assert lines[4] == 'edgeshift_h_seconds_bucket{variant="v",le="0.0005"} 3'

@@ -38,6 +38,9 @@ def rollback(
     public_key: Annotated[
         Path | None, typer.Option("--public-key", help="Key that must have signed that generation.")
     ] = None,
+    least_generation: Annotated[
+        int, typer.Option("--least-generation", min=0, help="Never go back below this one.")
+    ] = 0,
 ) -> None:
     """Make an earlier generation current again.
 
@@ -48,5 +51,5 @@ def rollback(
     """
     from edgeshift.portfolio import Portfolio
 
-    back = Portfolio.open(folder).rolled_back(to, public_key)
+    back = Portfolio.open(folder).rolled_back(to, public_key, least_generation)
     typer.echo(f"generation {back.generation} of {folder} is current")

@@ -35,6 +35,9 @@ def serve(
     public_key: Annotated[
         Path | None, typer.Option(help="Ed25519 key that must have signed the portfolio.")
     ] = None,
+    least_generation: Annotated[
+        int, typer.Option(min=0, help="Smallest generation to serve, also after a reload or rollback.")
+    ] = 0,
     plan: Annotated[
         Path | None, typer.Option(help="Plan file of edgeshift plan; only its variants are served.")
     ] = None,
@@ -65,7 +68,7 @@ def serve(
     limits = Limits(body_bytes=int(max_body_mb * (1 << 20)), read_s=read_timeout, connections=max_connections)
     settings = Settings(
         host, port, name, deadline_ms, policy, _sensors(sensor), mode, workers, threads, isolated, public_key,
-        plan, management_token_file, limits,
+        least_generation, plan, management_token_file, limits,
     )  # fmt: skip
     if not is_loopback(host):
         typer.echo(

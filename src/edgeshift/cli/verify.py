@@ -14,6 +14,9 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option("--public-key", help="Key that must have signed it; see edgeshift sign.")
     ] = None,
+    least_generation: Annotated[
+        int, typer.Option("--least-generation", min=0, help="Refuse an older generation, and drafts.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, nothing else.")] = False,
 ) -> None:
     """Check checksums, shapes and answers of every file, and prove exactness again.
@@ -31,7 +34,7 @@ def verify(
     from edgeshift.derive import verify as run
     from edgeshift.portfolio import Portfolio
 
-    checked = run(Portfolio.open(folder, public_key), Screen(quiet=json))
+    checked = run(Portfolio.open(folder, public_key, least_generation), Screen(quiet=json))
     if json:
         print_json(to_json(checked))
         return

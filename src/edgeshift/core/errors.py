@@ -9,6 +9,9 @@ EdgeShiftError                   exit code 2 unless said otherwise
   BadData         (ValueError)   a data set that cannot be used
   Untraceable     (ValueError)   torch.export cannot see through the model
   BadPortfolio    (ValueError)   a manifest or file that must not be trusted
+  BadDigest       (BadPortfolio) a file that is not the one that was stored
+  SelfTestFailed  (BadPortfolio) a variant that answers wrongly on this device
+  TooOld          (BadPortfolio) a generation below the smallest that is accepted here
   FolderTaken     (OSError)      the output folder holds something else
   DiskFull        (OSError)      no room left on the disk
   NotInstalled    (ImportError)  an optional dependency is missing
@@ -66,6 +69,18 @@ class Untraceable(EdgeShiftError, ValueError):
 
 class BadPortfolio(EdgeShiftError, ValueError):
     """A manifest or file that must not be trusted."""
+
+
+class BadDigest(BadPortfolio):
+    """A file whose size or checksum is not the one that was written down for it."""
+
+
+class SelfTestFailed(BadPortfolio):
+    """A variant that opens and answers wrongly, such as one built for another CPU."""
+
+
+class TooOld(BadPortfolio):
+    """A generation below the smallest one that is accepted on this device."""
 
 
 class FolderTaken(EdgeShiftError, OSError):

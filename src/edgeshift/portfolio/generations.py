@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from edgeshift.core.errors import BadPortfolio, BadValue, UnknownName
+from edgeshift.core.errors import BadPortfolio, BadValue, TooOld, UnknownName
 from edgeshift.core.files import write_bytes
 from edgeshift.portfolio import manifest as manifests
 from edgeshift.portfolio import store
@@ -102,7 +102,7 @@ def listed(folder: Path, edition: Edition, data: bytes) -> bytes:
     return wanted
 
 
-def trusted(folder: Path, data: bytes, path: Path, key: PublicKey | None) -> Edition:
+def trusted(folder: Path, data: bytes, path: Path, key: PublicKey | None, least: int = 0) -> Edition:
     """A manifest from its bytes, signed if a key is given. No blob is opened.
 
     Args:
@@ -110,11 +110,16 @@ def trusted(folder: Path, data: bytes, path: Path, key: PublicKey | None) -> Edi
         data: The bytes of `path`.
         path: What to call them in messages.
         key: Who must have signed; None = no signature is asked for.
+        least: Smallest generation to accept; 0 = any, drafts too.
 
     Raises:
         BadPortfolio: If it must not be trusted.
+        TooOld: If its number is below `least`.
     """
     edition = manifests.parse(data, path)
+    if edition.generation < least:
+        got = edition.generation or "a draft"
+        raise TooOld(f"generation of {path} must be at least {least} on this device, got {got}")
     if edition.generation:
         copy = path_of(folder, edition.generation)
         if not store.is_plain(copy) or copy.stat().st_size != len(data) or copy.read_bytes() != data:
@@ -138,29 +143,31 @@ def _signed(folder: Path, edition: Edition, data: bytes, key: PublicKey) -> None
         )
 
 
-def current(folder: Path, key: PublicKey | None) -> Edition:
+def current(folder: Path, key: PublicKey | None, least: int = 0) -> Edition:
     """The manifest in force; see `trusted`.
 
     Raises:
         BadPortfolio: If there is none, or it must not be trusted.
+        TooOld: If its number is below `least`.
     """
     path = folder / manifests.NAME
-    return trusted(folder, manifests.content(path), path, key)
+    return trusted(folder, manifests.content(path), path, key, least)
 
 
-def earlier(folder: Path, number: int, key: PublicKey | None) -> tuple[Edition, bytes]:
+def earlier(folder: Path, number: int, key: PublicKey | None, least: int = 0) -> tuple[Edition, bytes]:
     """A kept generation and the bytes of its file, its blobs compared with their checksums.
 
     Raises:
         UnknownName: If it is not kept.
         BadPortfolio: If it must not be trusted.
+        TooOld: If its number is below `least`.
     """
     known = numbers(folder)
     if number not in known:
         raise UnknownName("generation", str(number), map(str, known))
     path = path_of(folder, number)
     data = manifests.content(path)
-    edition = trusted(folder, data, path, key)
+    edition = trusted(folder, data, path, key, least)
     if edition.generation != number:
         raise BadPortfolio(f"{path} must hold generation {number}, got {edition.generation}")
     for variant in edition.manifest.variants:
@@ -169,13 +176,13 @@ def earlier(folder: Path, number: int, key: PublicKey | None) -> tuple[Edition, 
     return edition, data
 
 
-def roll_back(folder: Path, number: int, key: PublicKey | None) -> Edition:
+def roll_back(folder: Path, number: int, key: PublicKey | None, least: int = 0) -> Edition:
     """A kept generation, current from now on; see `earlier`.
 
     Raises:
         DiskFull: If there is no room; the current one stays.
     """
-    edition, data = earlier(folder, number, key)
+    edition, data = earlier(folder, number, key, least)
     write_bytes(folder / manifests.NAME, data)
     return edition
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeshift.core.errors import BadPortfolio, BadValue
+from edgeshift.core.errors import BadDigest, BadPortfolio, BadValue
 from edgeshift.core.files import write_bytes
 from edgeshift.core.recipe import canonical
 from edgeshift.core.values import ModelRef, Variant, model_ref_from_json, to_json, variant_from_json
@@ -164,7 +164,7 @@ def parse(data: bytes, path: Path) -> Edition:
     body = raw["body"]
     try:
         if digest(body) != raw.get("sha256"):
-            raise BadPortfolio(
+            raise BadDigest(
                 f"checksum of {path} must be {digest(body)[:16]}..., got {str(raw.get('sha256'))[:16]!r}"
             )
         variants = tuple(variant_from_json(v) for v in body["variants"])

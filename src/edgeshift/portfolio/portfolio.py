@@ -109,19 +109,24 @@ class Portfolio:
         return Portfolio(path, asked)
 
     @staticmethod
-    def open(path: str | Path, public_key: Path | bytes | None = None) -> "Portfolio":
+    def open(
+        path: str | Path, public_key: Path | bytes | None = None, least_generation: int = 0
+    ) -> "Portfolio":
         """The portfolio in a folder. Reads the manifest; `verify` reads the files too.
 
         Args:
             path: The folder.
             public_key: Ed25519 key as PEM, or its file, that must have signed it; None = no signature is asked for.
+            least_generation: Smallest to accept: whoever may write the folder can put back an older one that was
+                signed once. 0 = any, drafts too.
 
         Raises:
             BadPortfolio: If there is none, it must not be trusted, or the key did not sign it.
+            TooOld: If its generation is below the least.
             BadValue: If the key is none.
         """
-        folder = Path(path)
-        edition = generations.current(folder, None if public_key is None else keys.public(public_key))
+        folder, key = Path(path), None if public_key is None else keys.public(public_key)
+        edition = generations.current(folder, key, least_generation)
         return Portfolio(folder, edition.manifest, edition.generation, edition.previous)
 
     @property
@@ -249,35 +254,44 @@ class Portfolio:
         generations.sign(self.path, published.edition, key)
         return published
 
-    def earlier(self, number: int, public_key: Path | bytes | None = None) -> "Portfolio":
+    def earlier(
+        self, number: int, public_key: Path | bytes | None = None, least_generation: int = 0
+    ) -> "Portfolio":
         """A kept generation as a portfolio; this one stays current.
 
         Args:
             number: Of the generation.
             public_key: See `open`.
+            least_generation: See `open`.
 
         Raises:
             UnknownName: If it is not kept.
             BadPortfolio: If it must not be trusted, or the key did not sign it.
+            TooOld: If it is below the least.
         """
         key = None if public_key is None else keys.public(public_key)
-        edition, _ = generations.earlier(self.path, number, key)
+        edition, _ = generations.earlier(self.path, number, key, least_generation)
         return Portfolio(self.path, edition.manifest, edition.generation, edition.previous)
 
-    def rolled_back(self, to: int | None = None, public_key: Path | bytes | None = None) -> "Portfolio":
+    def rolled_back(
+        self, to: int | None = None, public_key: Path | bytes | None = None, least_generation: int = 0
+    ) -> "Portfolio":
         """The portfolio of an earlier generation, current from now on; a draft that was not published is lost.
 
         Args:
             to: Number of a kept generation; None = the one before this.
             public_key: See `open`.
+            least_generation: See `open`.
 
         Raises:
             UnknownName: If there is no such generation.
             BadPortfolio: If it must not be trusted, or the key did not sign it; this one stays current.
+            TooOld: If it is below the least; this one stays current.
             DiskFull: If there is no room; this one stays current.
         """
         key = None if public_key is None else keys.public(public_key)
-        edition = generations.roll_back(self.path, self.previous if to is None else to, key)
+        number = self.previous if to is None else to
+        edition = generations.roll_back(self.path, number, key, least_generation)
         return replace(
             self, manifest=edition.manifest, generation=edition.generation, previous=edition.previous
         )

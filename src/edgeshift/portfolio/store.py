@@ -7,7 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from edgeshift.core.errors import BadPortfolio, BadValue, FolderTaken
+from edgeshift.core.errors import BadDigest, BadPortfolio, BadValue, FolderTaken
 from edgeshift.core.files import sha256_file, sync_folder, whole_file, write_bytes
 from edgeshift.core.values import FileRef
 
@@ -108,10 +108,10 @@ def check(folder: Path, file: FileRef) -> Path:
     """
     path = locate(folder, file)
     if path.stat().st_size != file.size_bytes:
-        raise BadPortfolio(f"{file.path} must have {file.size_bytes} bytes, got {path.stat().st_size}")
+        raise BadDigest(f"{file.path} must have {file.size_bytes} bytes, got {path.stat().st_size}")
     digest = sha256_file(path)
     if digest != file.sha256:
-        raise BadPortfolio(f"checksum of {file.path} must be {file.sha256[:16]}..., got {digest[:16]}...")
+        raise BadDigest(f"checksum of {file.path} must be {file.sha256[:16]}..., got {digest[:16]}...")
     return path
 
 
@@ -124,7 +124,7 @@ def fetch(folder: Path, file: FileRef) -> bytes:
     data = locate(folder, file).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
-        raise BadPortfolio(f"checksum of {file.path} must be {file.sha256[:16]}..., got {digest[:16]}...")
+        raise BadDigest(f"checksum of {file.path} must be {file.sha256[:16]}..., got {digest[:16]}...")
     return data
 
 

@@ -6,12 +6,16 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgeshift.runtime.histogram import Histogram
+
 # What a request can end as.
 REASONS = ("ok", "deadline", "queue_full", "closed", "bad_input", "variant_failed")
 WINDOW_S = 60.0
 # At 1,000 requests per second a minute is 60,000; beyond this the window is shorter than a minute.
 KEPT, EVENTS = 65536, 4096
 PERCENTILES = (50, 90, 95, 99)
+# Of switches and decisions: from one reference store to what a request would notice.
+SHORT_S = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,10 @@ class Snapshot:
         sensor_failures: Times that a sensor gave nothing.
         switches: Since the start.
         alarms: Times that something failed that must not: a variant, a policy, a reload.
+        self_test_failures: Variants that answered wrongly when they were opened or checked again.
+        digest_failures: Files that were not as they were written down.
+        switch_s: Durations of switches, from the wish to the event written down.
+        decision_s: Durations of decisions, the policy's state included.
         uptime_s: Since the start.
     """
 
@@ -118,6 +126,10 @@ class Snapshot:
     sensor_failures: int
     switches: int
     alarms: int
+    self_test_failures: int
+    digest_failures: int
+    switch_s: Histogram
+    decision_s: Histogram
     uptime_s: float
 
 
@@ -142,7 +154,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 @dataclass
 class Books:
-    """Counts, events and the last minute; safe from any thread."""
+    """Counts, events, times and the last minute; safe from any thread, the two histograms under the caller's lock."""
 
     counts: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
@@ -153,8 +165,12 @@ class Books:
     _events: deque[tuple[int, float, str, str, str, int]] = field(
         default_factory=lambda: deque(maxlen=EVENTS)
     )
+    switch_s: Histogram = field(default_factory=lambda: Histogram(SHORT_S))
+    decision_s: Histogram = field(default_factory=lambda: Histogram(SHORT_S))
     _number: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # Of its own: a switch must not wait for requests that are being counted.
+    _events_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def finished(self, reason: str, entry: Entry) -> None:
         """A request ended."""
@@ -182,14 +198,14 @@ class Books:
 
     def happened(self, time_s: float, before: str, after: str, cause: str, generation: int) -> None:
         """An event; a switch if the variants differ. Its fields are kept, not an `Event`: a switch waits for this."""
-        with self._lock:
+        with self._events_lock:
             self.switches += before != after
             self._number += 1
             self._events.append((self._number, time_s, before, after, cause, generation))
 
     def events(self, since: int = 0) -> tuple[Event, ...]:
         """Events with a number above `since`; the oldest are forgotten beyond some thousands."""
-        with self._lock:
+        with self._events_lock:
             found = [event for event in self._events if event[0] > since]
         return tuple(Event(*event) for event in found)
 

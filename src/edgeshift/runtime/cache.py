@@ -3,22 +3,25 @@
 
 `<key>.json` names a file `<sha256>.bin` and its size; the key covers the ONNX file's digest, the runtime's
 version, the CPU's features and the optimisation level. A file is written whole, never rewritten, and compared
-with its checksum before it is mapped: no model format notices a flipped bit by itself.
+with its checksum before it is mapped: no model format notices a flipped bit by itself. What nobody will find again
+is swept, and what is not in use is bounded.
 """
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
+from edgeshift.core.errors import BadDigest, BadPortfolio, BadValue, DiskFull
 from edgeshift.core.files import FULL, json_bytes, read_json, sha256_file, sync_folder, write_json
 from edgeshift.core.recipe import canonical
 from edgeshift.runtime.backends.shape import Backend
@@ -30,6 +33,8 @@ PREFIXES = ("avx", "fma", "f16c", "amx", "sse4", "asimd", "sve", "i8mm", "bf16",
 PART, KEPT = ".part-", ".bin"
 # A half-written file this old belongs to nobody any more: the largest build takes seconds.
 STALE_S = 600.0
+# What is not in use may stay up to the size of what is, or this: a rollback then need not build again.
+SPARE_BYTES = 64 << 20
 
 
 def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
@@ -101,6 +106,8 @@ class Cache:
             )
         if raw.get("key") != key:
             raise BadPortfolio(f"entry of the cache must be for {key[:16]}, got {str(raw.get('key'))[:16]!r}")
+        with contextlib.suppress(OSError):  # a cache that cannot be written serves all the same
+            os.utime(entry)  # see `sweep`: what was used last is swept last
         return self._checked(digest, size)
 
     def _checked(self, digest: str, size: object) -> Path:
@@ -110,12 +117,12 @@ class Cache:
         except FileNotFoundError as error:
             raise BadPortfolio(f"file of the cache must be there, got none named {digest[:16]}") from error
         if not stat.S_ISREG(facts.st_mode) or facts.st_size != size:
-            raise BadPortfolio(f"file of the cache must have {size} bytes, got {facts.st_size}")
+            raise BadDigest(f"file of the cache must have {size} bytes, got {facts.st_size}")
         known = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
         if self._verified.get(digest) != known:
             got = sha256_file(path)
             if got != digest:
-                raise BadPortfolio(f"checksum of a cached file must be {digest[:16]}, got {got[:16]}")
+                raise BadDigest(f"checksum of a cached file must be {digest[:16]}, got {got[:16]}")
             self._verified[digest] = known
         return path
 
@@ -138,7 +145,8 @@ class Cache:
             target = self.folder / f"{digest}{KEPT}"
             os.replace(part, target)
             sync_folder(self.folder)
-        write_json(self.folder / f"{key}.json", {"key": key, "sha256": digest, "size_bytes": size})
+        facts = {"key": key, "sha256": digest, "size_bytes": size, "runtime": runtime_of(backend)}
+        write_json(self.folder / f"{key}.json", facts)
         return self._checked(digest, size)
 
     @contextmanager
@@ -156,3 +164,102 @@ class Cache:
     def drop(self, key: str) -> None:
         """Forget an entry; a process that has its file mapped keeps it."""
         (self.folder / f"{key}.json").unlink(missing_ok=True)
+
+    def recheck(self, path: Path) -> None:
+        """Compare a built file with its checksum again, whatever is known of it.
+
+        A process that has it mapped answers from these very pages.
+
+        Raises:
+            BadDigest: If it was changed where it lies, or is gone.
+        """
+        digest = path.name.removesuffix(KEPT)
+        self._verified.pop(digest, None)
+        try:
+            self._checked(digest, path.stat().st_size)
+        except FileNotFoundError as error:
+            raise BadDigest(f"file of the cache must be there, got none named {digest[:16]}") from error
+
+    def sweep(self, used: Collection[str], backend: Backend) -> int:
+        """Remove what nobody finds again, and the oldest of what is not in use beyond a bound.
+
+        Entries of another version of this backend go. Those of other models, levels, backends or CPUs stay as long as
+        they take no more room than what is in use, or `SPARE_BYTES`; the last used stay. Files that no entry names
+        go too. Nothing goes that was used or written in the last `STALE_S`: another process may be at it. A process
+        that has a removed file mapped keeps it.
+
+        Args:
+            used: Keys in use; they stay.
+            backend: Whose other versions are stale.
+
+        Returns:
+            The bytes gained.
+        """
+        old_s = time.time() - STALE_S
+        found = [entry for path in self.folder.glob("*.json") if (entry := _entry(path)) is not None]
+        bound = max(sum(e.size_bytes for e in found if e.key in used), SPARE_BYTES)
+        kept: set[str] = set()
+        gained = spare = 0
+        for entry in sorted(found, key=lambda e: -e.used_s):
+            stale = entry.backend == backend.card.name and entry.runtime != runtime_of(backend)
+            spare += 0 if entry.key in used or stale else entry.size_bytes
+            if entry.key not in used and entry.used_s < old_s and (stale or spare > bound):
+                spare -= 0 if stale else entry.size_bytes
+                gained += _removed(self.folder / f"{entry.key}.json", math.inf)
+            else:
+                kept.add(f"{entry.sha256}{KEPT}")
+        for path in self.folder.glob(f"*{KEPT}"):
+            if path.name not in kept:
+                gained += _removed(path, old_s)
+        return gained
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an entry's file says, as far as sweeping asks; `used_s` is when it was last found."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    runtime: str
+    used_s: float
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that built the file."""
+        return self.runtime.partition(":")[0]
+
+
+def runtime_of(backend: Backend) -> str:
+    """Name of a backend, and name and version of what it runs."""
+    return f"{backend.card.name}: {backend.runtime}"
+
+
+def _entry(path: Path) -> Entry | None:
+    """An entry; None if it is not one, which `Cache.find` will say to whoever asks for it."""
+    try:
+        raw, used_s = read_json(path), path.lstat().st_mtime
+    except (BadPortfolio, OSError):
+        return None
+    if not isinstance(raw, dict) or path.name != f"{raw.get('key')}.json":
+        return None
+    size = raw.get("size_bytes")
+    return Entry(
+        str(raw["key"]),
+        str(raw.get("sha256")),
+        size if type(size) is int and size > 0 else 0,
+        str(raw.get("runtime", "")),
+        used_s,
+    )
+
+
+def _removed(path: Path, before_s: float) -> int:
+    """Bytes of a file that was removed; 0 if it is younger, or gone already."""
+    try:
+        facts = path.lstat()
+        if facts.st_mtime < before_s:
+            path.unlink()
+            return facts.st_size
+    except OSError:
+        return 0
+    return 0

@@ -19,7 +19,7 @@ from edgeshift.runtime.answer import Answer
 from edgeshift.runtime.backends.shape import Backend, Model
 from edgeshift.runtime.cache import Cache
 from edgeshift.runtime.opened import Opened, check_limit
-from edgeshift.runtime.ready import Loaded, Loader, Ready
+from edgeshift.runtime.ready import Loaded, Loader, Ready, Tally
 from edgeshift.runtime.state import Ladder
 from edgeshift.runtime.worker import Remote
 
@@ -45,6 +45,7 @@ class Engine:
             the active one. What is missing is opened in the background while a smaller one answers.
         threads: Intra-op threads per variant.
         isolated: Whether each variant has a process of its own.
+        tally: Self tests and checksums that failed.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Engine:
         backend: str | Backend = "onnxruntime",
         isolated: bool = False,
         public_key: Path | bytes | None = None,
+        least_generation: int = 0,
         plan: Path | None = None,
     ) -> None:
         """Open the portfolio in a folder.
@@ -71,20 +73,25 @@ class Engine:
             backend: Name of a file in `runtime/backends`, or a backend.
             isolated: Run each variant in a process of its own.
             public_key: Ed25519 key that must have signed the portfolio; None = no signature is asked for.
+            least_generation: Smallest to serve, also after a reload or rollback; 0 = any, drafts too.
             plan: File of `edgeshift plan`; only the variants that it ships are served. None = all.
 
         Raises:
             BadValue: If an option is out of range, or a variant lacks latency or accuracy.
             BadPortfolio: If the portfolio must not be trusted, none of its variants answers right, or the plan
                 is not for it.
+            TooOld: If its generation is below the least.
         """
         if mode not in MODES:
             raise BadValue("mode", mode, f"one of {', '.join(MODES)}")
         if threads < 1:
             raise BadValue("threads", threads, "at least 1")
+        if least_generation < 0:
+            raise BadValue("least_generation", least_generation, "at least 0")
         self.path, self.mode, self.threads, self.isolated = Path(path), mode, threads, isolated
+        self.tally = Tally()
         self._limit_bytes = check_limit(memory_limit_bytes)
-        self._public_key = public_key
+        self._public_key, self._least = public_key, least_generation
         self._plan = None if plan is None else read_plan(plan)
         self._backend: Backend = BACKENDS.make(backend) if isinstance(backend, str) else backend
         self._listeners: list[Callable[[str, str], None]] = []
@@ -94,13 +101,13 @@ class Engine:
         self._focus = 0
         self._fetcher: threading.Thread | None = None
         self._closed = False
-        portfolio = Portfolio.open(self.path, public_key)
+        portfolio = Portfolio.open(self.path, public_key, least_generation)
         self._cache = Cache(self.path / CACHE if cache is None else cache)
         self._opened = self._open(portfolio, {}, strict=False)
 
     def _open(self, portfolio: Portfolio, known: Mapping[str, Loaded], *, strict: bool) -> Opened:
         """A generation with what the mode wants in memory; with `strict`, all of it or an error."""
-        loader = Loader(portfolio, self._backend, self._cache, self._model)
+        loader = Loader(portfolio, self._backend, self._cache, self._model, self.tally)
         only = () if self._plan is None else self._plan.keep([v.id for v in portfolio])
         opened = Opened(loader, self.threads, known, self._limit_bytes, self._said, only)
         errors, damaged = [], False
@@ -119,6 +126,8 @@ class Engine:
             raise BadPortfolio(
                 f"variants of {self.path} must have equal inputs and outputs, got different ones"
             )
+        files = (v.files["onnx"] for v in opened.variants if "onnx" in v.files)
+        self._cache.sweep({self._cache.key(file.sha256, self._backend) for file in files}, self._backend)
         return opened
 
     def _model(self, source: Path | bytes) -> Model:
@@ -209,12 +218,27 @@ class Engine:
 
     def sound(self, ready: Ready) -> bool:
         """Whether a variant in memory passes its self test."""
-        opened = self._opened
+        loader = self._opened.loader
         try:
-            opened.loader.self_test(opened.loader.portfolio.find(ready.profile.id), ready.model)
-        except (BadPortfolio, VariantFailed, UnknownName):
+            loader.self_test(loader.portfolio.find(ready.profile.id), ready.model, ready.right)
+        except (BadPortfolio, VariantFailed, UnknownName) as error:
+            self.tally.add(error)
             return False
         return True
+
+    def recheck(self, ready: Ready) -> str:
+        """Why a variant in memory must not answer any more; empty = it may, or another generation is served.
+
+        Its mapped file is compared with its checksum and its answer with the stored one: a file that is changed where
+        it lies changes answers without any error.
+
+        Raises:
+            BadPortfolio: If its golden pair cannot be read, so that nothing was shown.
+        """
+        try:
+            return self._opened.loader.recheck(ready)
+        except UnknownName:
+            return ""
 
     def check(self, inputs: Mapping[str, NDArray[Any]] | NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The inputs by name, if they are what the model takes.
@@ -316,12 +340,12 @@ class Engine:
 
         Raises:
             BadPortfolio: If it must not be trusted; the old one still serves.
+            TooOld: If its generation is below the least; the old one still serves.
             BadValue: If a variant lacks latency or accuracy; the old one still serves.
         """
         with self._renewing:
-            self._opened = self._open(
-                Portfolio.open(self.path, self._public_key), self._opened.loaded(), strict=True
-            )
+            found = Portfolio.open(self.path, self._public_key, self._least)
+            self._opened = self._open(found, self._opened.loaded(), strict=True)
             self._focus, self._wish = 0, None
             return self.generation
 
@@ -334,13 +358,14 @@ class Engine:
         Raises:
             UnknownName: If there is none.
             BadPortfolio: If it must not be trusted; this one still serves.
+            TooOld: If it is below the least; this one still serves.
             DiskFull: If there is no room on the disk; this one still serves.
         """
         with self._renewing:
             here = self._opened.loader.portfolio
-            before = here.earlier(here.previous, self._public_key)
+            before = here.earlier(here.previous, self._public_key, self._least)
             opened = self._open(before, self._opened.loaded(), strict=True)
-            here.rolled_back(before.generation, self._public_key)
+            here.rolled_back(before.generation, self._public_key, self._least)
             self._opened = opened
             self._focus, self._wish = 0, None
             return self.generation

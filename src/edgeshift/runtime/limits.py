@@ -2,7 +2,6 @@
 """What every policy checks alike: readings worth trusting, requests that can still be in time, the dwell."""
 
 import math
-from dataclasses import replace
 from functools import cache
 
 from edgeshift.core.errors import BadValue
@@ -135,4 +134,4 @@ def under(top: int, state: State, ladder: Ladder) -> tuple[State, Ladder]:
     if top >= len(ladder) - 1:
         return state, ladder
     lower = Ladder(ladder.profiles[: max(0, top) + 1])
-    return replace(state, active=min(state.active, len(lower) - 1)), lower
+    return state.but(active=min(state.active, len(lower) - 1)), lower

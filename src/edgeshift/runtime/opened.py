@@ -102,6 +102,7 @@ class Opened:
             loaded = self._loaded(index)
         except (MemoryError, BadPortfolio, VariantFailed) as error:
             # Damage does not heal by itself; memory may come back, and a worker that was too slow to start.
+            self.loader.tally.add(error)
             damaged = isinstance(error, BadPortfolio)
             text = f"out of memory: {error}" if isinstance(error, MemoryError) else str(error)
             self._failed[index] = (math.inf if damaged else time.monotonic() + RETRY_S, text)

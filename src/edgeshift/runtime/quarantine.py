@@ -11,7 +11,8 @@ from edgeshift.runtime.engine import Engine
 from edgeshift.runtime.ready import Ready
 
 # First time away, doubled with each further failure up to the last: a variant that fails once in a while comes
-# back at once, one that fails always costs a request every five minutes.
+# back at once, one that fails always costs a request every five minutes. After as long without a failure, all of them
+# are forgotten.
 FIRST_S, LAST_S = 1.0, 300.0
 
 
@@ -47,7 +48,7 @@ class Quarantine:
         self._engine = engine
         self._said = said
         self._cases: dict[str, Case] = {}
-        self._strikes: dict[str, int] = {}
+        self._strikes: dict[str, tuple[int, float]] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._mender: threading.Thread | None = None
@@ -61,8 +62,11 @@ class Quarantine:
         """Keep a variant away; it is opened again in the background."""
         identity = ready.profile.id
         with self._changed:
-            strikes = self._strikes[identity] = self._strikes.get(identity, 0) + 1
-            until = time.monotonic() + min(FIRST_S * 2 ** (strikes - 1), LAST_S)
+            now = time.monotonic()
+            strikes, quiet_s = self._strikes.get(identity, (0, now))
+            strikes = 1 if now > quiet_s else strikes + 1
+            until = now + min(FIRST_S * 2 ** (strikes - 1), LAST_S)
+            self._strikes[identity] = (strikes, until + LAST_S)
             self._cases[identity] = Case(ready.index, ready.generation, why, until)
             if self._mender is None:
                 self._mender = threading.Thread(target=self._mend, name="edgeshift-mend", daemon=True)

@@ -2,16 +2,18 @@
 """A variant in memory that has shown that it answers right; nothing else may become active."""
 
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeshift.core.errors import BadPortfolio, DiskFull, VariantFailed
+from edgeshift.core.errors import BadDigest, BadPortfolio, DiskFull, SelfTestFailed, VariantFailed
 from edgeshift.core.values import Variant
 from edgeshift.portfolio import Golden, Portfolio
 from edgeshift.runtime.backends.shape import Backend, Model
@@ -43,6 +45,8 @@ class Ready:
         error: Of the self test, relative to the largest output.
         proof: "golden" = compared with the stored answer; "reference" = with the model run unoptimised.
         note: What went wrong and was put right while opening; empty = nothing.
+        file: What is mapped; None = nothing is.
+        right: Of the reference, by output name, to be compared with again; empty where a golden pair is stored.
     """
 
     index: int
@@ -55,6 +59,8 @@ class Ready:
     error: float
     proof: str
     note: str = ""
+    file: Path | None = None
+    right: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def run(self, inputs: Mapping[str, NDArray[Any]], limit_s: float = math.inf) -> dict[str, NDArray[Any]]:
         """See `Model.run`."""
@@ -72,6 +78,33 @@ class Loaded:
     error: float
     proof: str
     note: str = ""
+    file: Path | None = None
+    right: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Tally:
+    """How often something failed that a device can only count; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, error: BaseException) -> None:
+        """Count an error if it is a self test or a checksum that failed."""
+        for kind, name in ((SelfTestFailed, "self_test"), (BadDigest, "digest")):
+            if isinstance(error, kind):
+                with self._lock:
+                    self._counts[name] += 1
+
+    @property
+    def self_tests(self) -> int:
+        """Variants that answered wrongly in a self test."""
+        return self._counts["self_test"]
+
+    @property
+    def digests(self) -> int:
+        """Files that were not as they were written down."""
+        return self._counts["digest"]
 
 
 Opener = Callable[[Path | bytes], Model]
@@ -86,12 +119,14 @@ class Loader:
         backend: What opens them.
         cache: Where built files are kept.
         opener: Opens a built file or ONNX bytes, in this process or in a worker.
+        tally: Of what fails.
     """
 
     portfolio: Portfolio
     backend: Backend
     cache: Cache
     opener: Opener
+    tally: Tally = field(default_factory=Tally)
 
     def load(self, variant: Variant) -> Loaded:
         """The variant, opened, self-tested and warm.
@@ -111,6 +146,7 @@ class Loader:
             if path is not None:
                 return self._tested(variant, path, "cache", "", start)
         except (BadPortfolio, VariantFailed) as error:
+            self.tally.add(error)
             self.cache.drop(key)
             note = f"cached file refused: {error}"
         onnx = self.portfolio.read(variant, "onnx")
@@ -125,23 +161,58 @@ class Loader:
     ) -> Loaded:
         model = self.opener(content)
         try:
-            error, proof = self.self_test(variant, model)
+            error, proof, right = self.self_test(variant, model)
         except (BadPortfolio, VariantFailed):
             model.close()
             raise
         inputs = sample(model)
         for _ in range(WARM_UPS):
             model.run(inputs, TEST_S)
+        file = None if isinstance(content, bytes) else content
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        return Loaded(model, source, size, (time.perf_counter() - start) * 1e3, error, proof, note)
+        took_ms = (time.perf_counter() - start) * 1e3
+        return Loaded(model, source, size, took_ms, error, proof, note, file, right)
 
-    def self_test(self, variant: Variant, model: Model) -> tuple[float, str]:
-        """Relative error and what it was compared with.
+    def recheck(self, ready: Ready) -> str:
+        """Why a variant in memory must not answer any more; empty = its file and its answer are right.
 
         Raises:
-            BadPortfolio: If the error is above the tolerance.
+            BadPortfolio: If its golden pair cannot be read, so that nothing was shown.
+            UnknownName: If the portfolio holds it no longer.
+        """
+        try:
+            if ready.file is not None:
+                self.cache.recheck(ready.file)
+        except BadDigest as error:
+            self.tally.add(error)
+            return str(error)
+        variant = self.portfolio.find(ready.profile.id)
+        try:
+            self.self_test(variant, ready.model, ready.right)
+        except (SelfTestFailed, VariantFailed) as error:
+            self.tally.add(error)
+            return str(error)
+        except BadDigest as error:
+            self.tally.add(error)
+            raise
+        return ""
+
+    def self_test(
+        self, variant: Variant, model: Model, known: Mapping[str, NDArray[Any]] | None = None
+    ) -> tuple[float, str, Mapping[str, NDArray[Any]]]:
+        """Relative error, what it was compared with, and the reference's answer if that was it.
+
+        Args:
+            variant: Whose files.
+            model: Opened from one of them.
+            known: The reference's answer, from the self test before.
+
+        Raises:
+            BadPortfolio: If the golden pair is damaged or not for this model.
+            SelfTestFailed: If the error is above the tolerance.
             VariantFailed: If the model cannot answer.
         """
+        kept: Mapping[str, NDArray[Any]] = {}
         if "golden" in variant.files:
             golden = Golden.from_bytes(self.portfolio.read(variant, "golden"))
             if len(model.inputs) != 1:
@@ -150,15 +221,15 @@ class Loader:
             right = {model.outputs[0].name: golden.outputs}
             answer = model.run({name: golden.inputs}, TEST_S)
         else:
-            reference = self.backend.reference(self.portfolio.read(variant, "onnx"))
             inputs, tolerance, proof = sample(model, batch=2), TOLERANCE, "reference"
-            right, answer = reference.run(inputs), model.run(inputs, TEST_S)
+            right = dict(known or self.backend.reference(self.portfolio.read(variant, "onnx")).run(inputs))
+            kept, answer = right, model.run(inputs, TEST_S)
         error = max(difference(answer[name], wanted) for name, wanted in right.items())
         if not error <= tolerance:
-            raise BadPortfolio(
+            raise SelfTestFailed(
                 f"relative error of {variant.name} in its self test must be at most {tolerance}, got {error:.3g}"
             )
-        return error, proof
+        return error, proof, kept
 
 
 def difference(answer: NDArray[Any], right: NDArray[Any]) -> float:

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,13 +22,15 @@ from edgeshift.core.errors import BadValue, EdgeShiftError, Rejected, UnknownNam
 from edgeshift.core.registry import Shelf
 from edgeshift.formats import first_line
 from edgeshift.runtime.answer import Answer
-from edgeshift.runtime.books import Books, Entry, Event, Snapshot, VariantState, percentiles
+from edgeshift.runtime.books import SHORT_S, Books, Entry, Event, Snapshot, VariantState, percentiles
 from edgeshift.runtime.engine import Engine
+from edgeshift.runtime.histogram import Histogram
 from edgeshift.runtime.limits import sensors_of
 from edgeshift.runtime.policies.shape import Policy
 from edgeshift.runtime.quarantine import Quarantine
 from edgeshift.runtime.queue import Line, Request
 from edgeshift.runtime.ready import Ready
+from edgeshift.runtime.recheck import Recheck
 from edgeshift.runtime.senses import Senses
 from edgeshift.runtime.signals import Rate, Recent, Slowdown
 from edgeshift.runtime.state import Decision, State
@@ -35,28 +38,18 @@ from edgeshift.runtime.state import Decision, State
 POLICIES = Shelf("policy", "runtime/policies")
 SENSORS = Shelf("sensor", "runtime/sensors")
 # A variant in a process of its own hangs when a request takes this many times its 95th percentile, slowdown
-# included, and at least this long: a loaded machine stops a process for tens of milliseconds.
-HANG_TIMES, HANG_LEAST_S = 20.0, 0.25
+# included, and at least this long. Sooner where that leaves the time for a smaller variant to answer before the
+# deadline, so many times its 95th percentile; never before the last: a loaded machine stops a process for tens of
+# milliseconds.
+HANG_TIMES, HANG_LEAST_S, RETRY_TIMES, HANG_SOONEST_S = 20.0, 0.25, 4.0, 0.05
 # A gap this long between two looks at the clock is no load: the machine slept, and so did the clients.
 SLEPT_S = 5.0
-
-
-def clock() -> float:
-    """Seconds that never go back and go on while the machine sleeps, where the system has such a clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-@dataclass(frozen=True, eq=False)
-class Active:
-    """What answers now.
-
-    Attributes:
-        ready: The variant.
-        since_s: Since when.
-    """
-
-    ready: Ready
-    since_s: float
+# Seconds between two checks of the variants in memory: 75 ms each for VGG-16, so a thousandth of the time.
+RECHECK_S = 60.0
+# Seconds that never go back and go on while the machine sleeps, where the system has such a clock.
+clock: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class Switcher:
@@ -72,6 +65,7 @@ class Switcher:
         sensor_root: Path = Path("/"),
         workers: int = 1,
         queue_limit: int = 256,
+        recheck_s: float = RECHECK_S,
         seed: int = 0,
         now: Callable[[], float] = clock,
     ) -> None:
@@ -85,6 +79,7 @@ class Switcher:
             sensor_root: Where their `/sys` and `/proc` are.
             workers: Requests computed at the same time.
             queue_limit: Requests that may wait.
+            recheck_s: Between two checks of the variants in memory, file and golden answer; inf = none.
             seed: Of a policy that has a field `seed`.
             now: Seconds that never go back; another clock for tests.
 
@@ -94,6 +89,8 @@ class Switcher:
         """
         if workers < 1:
             raise BadValue("workers", workers, "at least 1")
+        if not recheck_s > 0:
+            raise BadValue("recheck_s", recheck_s, "above 0")
         self.engine = engine
         self._policy = made(policy, seed)
         self._default_s = seconds(deadline_ms)
@@ -110,13 +107,25 @@ class Switcher:
         self._deciding = threading.Lock()
         self._switching = threading.Lock()
         self._switched_s = -math.inf
-        self._active = Active(ready_ones(engine)[0], self._start_s)
+        # What answers now: a switch replaces this reference, and a request reads it once.
+        self._active = ready_ones(engine)[0]
         self._quarantine = Quarantine(engine, self._said)
         names = tuple(dict.fromkeys((*sensors, *sensors_of(self._policy))))
         self._senses = Senses({n: SENSORS.make(n) for n in names}, sensor_root, now, self._tick)
         self._workers = [
             threading.Thread(target=self._work, name=f"edgeshift-{i}", daemon=True) for i in range(workers)
         ]
+        self._recheck: Recheck | None = None
+        if recheck_s < math.inf:
+            self._recheck = Recheck(
+                engine,
+                recheck_s,
+                active=lambda: self._active,
+                idle=self._idle,
+                wrong=self._wrong,
+                unchecked=self._unchecked,
+            )
+            self._recheck.start()
         engine.listen(self._unopened)
         self._senses.start()
         for worker in self._workers:
@@ -203,11 +212,12 @@ class Switcher:
     def _renewed(self, act: Callable[[], int], cause: str) -> int:
         try:
             generation = act()
-        except EdgeShiftError:
+        except EdgeShiftError as error:
+            self.engine.tally.add(error)
             self._books.alarm()
             raise
         with self._deciding:
-            before = self._active.ready.profile
+            before = self._active.profile
             ladder = self.engine.ladder
             same = [i for i, p in enumerate(ladder.profiles) if before.id == p.id]
             alike = [i for i, p in enumerate(ladder.profiles) if before.name == p.name]
@@ -227,7 +237,7 @@ class Switcher:
     @property
     def active(self) -> Ready:
         """The variant that answers now."""
-        return self._active.ready
+        return self._active
 
     @property
     def pinned(self) -> str | None:
@@ -235,16 +245,18 @@ class Switcher:
         return self._pinned
 
     def _activate(self, ready: Ready, cause: str) -> None:
+        wished_s = time.perf_counter()
         with self._switching:
-            before = self._active.ready
+            before = self._active
             if before is ready:
                 return
-            now = self._now()
-            self._active = Active(ready, now)
-            self._switched_s = now
-            self._books.happened(
+            self._active = ready
+            now = self._switched_s = self._now()
+            books = self._books
+            books.happened(
                 now - self._start_s, before.profile.name, ready.profile.name, cause, ready.generation
             )
+            books.switch_s.add(time.perf_counter() - wished_s)
         self.engine.focus(ready.index)
 
     def _tick(self) -> float:
@@ -301,14 +313,16 @@ class Switcher:
         if request.variant is not None:
             return self._named(self.engine.index_of(request.variant))
         if self._pinned is not None:
-            ready = self._active.ready
+            ready = self._active
             return self._available(ready.index) if self._quarantine.why(ready.profile.id) else ready
         with self._deciding:
+            began_s = time.perf_counter()
             decision = self._decision(request, now, waited)
+            self._books.decision_s.add(time.perf_counter() - began_s)
             if not decision.admit:
                 return None
             ready = self._available(decision.variant)
-            if ready is not self._active.ready:
+            if ready is not self._active:
                 self._activate(ready, decision.cause)
             return ready
 
@@ -317,7 +331,7 @@ class Switcher:
         with self._signals:
             state = State(
                 now_s=now,
-                active=min(self._active.ready.index, len(ladder) - 1),
+                active=min(self._active.index, len(ladder) - 1),
                 since_switch_s=now - self._switched_s,
                 waited_s=waited,
                 deadline_s=request.deadline_s,
@@ -345,11 +359,12 @@ class Switcher:
         Raises:
             VariantFailed: If it cannot be opened or is in quarantine.
         """
-        profile = self.engine.ladder[index]
+        ready = self.engine.at(index)
+        profile = self.engine.ladder[index] if ready is None else ready.profile
         why = self._quarantine.why(profile.id)
         if why:
             raise VariantFailed(f"variant {profile.name} must be out of quarantine, got: {why}")
-        return self.engine.ready(index)
+        return self.engine.ready(index) if ready is None else ready
 
     def _available(self, index: int) -> Ready:
         """The variant at an index if it can answer now, else the nearest smaller one, else the nearest larger.
@@ -372,12 +387,12 @@ class Switcher:
 
     def _answered(self, request: Request, ready: Ready, taken: float) -> Answer:
         try:
-            outputs = ready.run(request.inputs, self._limit_s(ready))
+            outputs = ready.run(request.inputs, self._limit_s(ready, request, taken))
         except Exception as error:
             self._failed(ready, first_line(error))
             ready = self._second(request, ready, error)
             try:
-                outputs = ready.run(request.inputs, self._limit_s(ready))
+                outputs = ready.run(request.inputs, self._limit_s(ready, request, self._now()))
             except Exception as another:
                 self._failed(ready, first_line(another))
                 raise
@@ -392,10 +407,17 @@ class Switcher:
         queue_ms = (taken - request.arrived_s) * 1e3
         return Answer(outputs, profile.name, profile.id, ready.generation, queue_ms, compute * 1e3)
 
-    def _limit_s(self, ready: Ready) -> float:
+    def _limit_s(self, ready: Ready, request: Request, now: float) -> float:
         """When a request that still runs is taken to hang."""
-        slow = max(self._slowdown.value, 1.0)
-        return max(HANG_TIMES * slow * ready.profile.p95_ms / 1e3, HANG_LEAST_S)
+        if not self.engine.isolated:
+            return math.inf  # in this process nothing can stop it
+        slow_s = max(self._slowdown.value, 1.0) / 1e3
+        long_s = HANG_TIMES * slow_s * ready.profile.p95_ms
+        if ready.index == 0 or request.variant is not None:
+            return max(long_s, HANG_LEAST_S)
+        retry_s = RETRY_TIMES * slow_s * self.engine.ladder[ready.index - 1].p95_ms
+        spare_s = request.deadline_s - (now - request.arrived_s) - retry_s
+        return max(long_s, min(HANG_LEAST_S, spare_s) if spare_s > HANG_SOONEST_S else HANG_LEAST_S)
 
     def _failed(self, ready: Ready, why: str) -> None:
         """A variant raised, hung or died: count it, and keep requests away from it if it is not sound."""
@@ -424,13 +446,13 @@ class Switcher:
             raise VariantFailed(
                 f"variant must answer, got: {first_line(error)}; no smaller one can"
             ) from error
-        if self._active.ready is ready and self._quarantine.why(ready.profile.id):
+        if self._active is ready and self._quarantine.why(ready.profile.id):
             self._activate(second, "retry")
         return second
 
     def _said(self, cause: str) -> None:
         """An event that is no switch."""
-        ready = self._active.ready
+        ready = self._active
         name = ready.profile.name
         self._books.happened(self._now() - self._start_s, name, name, cause, ready.generation)
 
@@ -438,6 +460,22 @@ class Switcher:
         """A variant could not be opened; the one that is active goes on."""
         self._books.failed(name)
         self._said(f"unopened: {name}")
+
+    def _idle(self) -> bool:
+        """Whether no request waits or is computed."""
+        return not len(self._line) and not self._in_flight
+
+    def _wrong(self, ready: Ready, why: str) -> None:
+        """A variant in memory answers wrongly, or what it is mapped from was changed."""
+        name = ready.profile.name
+        self._books.failed(name)
+        self._quarantine.add(ready, why)
+        self._said(f"wrong: {name}")
+
+    def _unchecked(self, ready: Ready, why: str) -> None:
+        """A variant in memory could not be checked; nothing says that it is wrong, and it goes on."""
+        self._books.alarm()
+        self._said(f"unchecked: {ready.profile.name}")
 
     def snapshot(self) -> Snapshot:
         """Everything about this moment."""
@@ -447,7 +485,7 @@ class Switcher:
         right = sum(e.accuracy for e in answered if e.on_time)
         books = self._books
         return Snapshot(
-            active=self._active.ready.profile.name,
+            active=self._active.profile.name,
             pinned=self._pinned,
             policy=self._policy.card.name,
             generation=self.engine.generation,
@@ -467,6 +505,10 @@ class Switcher:
             sensor_failures=self._senses.failures,
             switches=books.switches,
             alarms=books.alarms,
+            self_test_failures=self.engine.tally.self_tests,
+            digest_failures=self.engine.tally.digests,
+            switch_s=Histogram(SHORT_S, list(books.switch_s.counts), books.switch_s.total),
+            decision_s=Histogram(SHORT_S, list(books.decision_s.counts), books.decision_s.total),
             uptime_s=now - self._start_s,
         )
 
@@ -494,6 +536,8 @@ class Switcher:
         self._line.close()
         for worker in self._workers:
             worker.join()
+        if self._recheck is not None:
+            self._recheck.stop()
         self._senses.stop()
         self._quarantine.close()
 

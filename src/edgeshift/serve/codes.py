@@ -59,6 +59,7 @@ REFUSALS: dict[str, Refusal] = {
     "unreachable_accuracy": Refusal(409, "min_accuracy must be reached by a variant of the model"),
     "unavailable": Refusal(409, "the variant must be one that opens and is not in quarantine"),
     "nothing_before": Refusal(409, "there must be an earlier generation to go back to"),
+    "too_old": Refusal(409, "the generation must not be below the smallest that this server accepts"),
     "bad_portfolio": Refusal(
         409, "the portfolio on disk must be whole and trusted; the old one still serves"
     ),

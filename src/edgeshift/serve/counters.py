@@ -5,12 +5,12 @@ Touched by the event loop alone, so plain integers do. Every name comes from the
 `serve.codes.REFUSALS`: no client can make a series.
 """
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgeshift.runtime.books import Event
+from edgeshift.runtime.histogram import Histogram
 from edgeshift.serve.codes import REFUSALS
 
 # Upper bounds in seconds: 0.1 ms, under the fastest variant of a small network, to the request timeout.
@@ -23,22 +23,9 @@ NOT_SERVED = (429, 503)
 MOST_SERIES = 1000
 
 
-@dataclass
-class Histogram:
-    """Counts by upper bound, as Prometheus wants them.
-
-    Attributes:
-        counts: One for each of `BOUNDS`, and one for what lies above.
-        total: Sum of all values.
-    """
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
-    total: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        """One more value."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+def durations() -> Histogram:
+    """An empty histogram of times of requests."""
+    return Histogram(BOUNDS)
 
 
 @dataclass
@@ -46,9 +33,9 @@ class Times:
     """Where the time of a variant's answers went, and how many came after their deadline."""
 
     late: int = 0
-    request: Histogram = field(default_factory=Histogram)
-    queue: Histogram = field(default_factory=Histogram)
-    compute: Histogram = field(default_factory=Histogram)
+    request: Histogram = field(default_factory=durations)
+    queue: Histogram = field(default_factory=durations)
+    compute: Histogram = field(default_factory=durations)
 
 
 @dataclass(frozen=True)

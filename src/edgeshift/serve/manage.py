@@ -8,7 +8,7 @@ from dataclasses import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edgeshift.core.errors import BadPortfolio, EdgeShiftError, Refused, VariantFailed
+from edgeshift.core.errors import BadPortfolio, EdgeShiftError, Refused, TooOld, VariantFailed
 from edgeshift.serve.answers import answer, json_able
 from edgeshift.serve.service import Service, record
 
@@ -79,6 +79,8 @@ async def reload(service: Service, request: Request) -> Response:
     await nothing(service, request)
     try:
         await asyncio.to_thread(service.switcher.reload)
+    except TooOld:
+        raise Refused("too_old") from None
     except EdgeShiftError:
         raise Refused("bad_portfolio") from None
     return state(service)
@@ -89,6 +91,8 @@ async def rollback(service: Service, request: Request) -> Response:
     await nothing(service, request)
     try:
         await asyncio.to_thread(service.switcher.rollback)
+    except TooOld:
+        raise Refused("too_old") from None
     except BadPortfolio:
         raise Refused("bad_portfolio") from None
     except EdgeShiftError:

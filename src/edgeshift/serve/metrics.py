@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from edgeshift.runtime.books import Snapshot
+from edgeshift.runtime.histogram import Histogram
 from edgeshift.serve.codes import REFUSALS
-from edgeshift.serve.counters import BOUNDS, Counters, Histogram
+from edgeshift.serve.counters import Counters
 from edgeshift.serve.memory import resident_bytes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,8 +29,16 @@ def exposition(model: str, snapshot: Snapshot, counters: Counters) -> str:
         ("queue", "Waiting to be computed."),
         ("compute", "Computing, a second try included."),
     ):
-        histograms = {v: getattr(times, name) for v, times in counters.answered.items()}
+        histograms = [({"variant": v}, getattr(times, name)) for v, times in counters.answered.items()]
         lines += histogram(f"{name}_seconds", says, histograms)
+    lines += histogram(
+        "switch_seconds", "Switches, from the wish to the event written down.", [({}, snapshot.switch_s)]
+    )
+    lines += histogram(
+        "decision_seconds",
+        "Decisions of the policy, its state included.",
+        [({}, snapshot.decision_s)],
+    )
     lines += variants(snapshot)
     lines += state(snapshot, counters)
     return "\n".join([*lines, ""])
@@ -113,6 +122,15 @@ def state(snapshot: Snapshot, counters: Counters) -> list[str]:
     for name, (says, value) in gauges.items():
         lines += metric(name, "gauge", says, [({}, value)])
     lines += metric("alarms_total", "counter", "Failures that must not be.", [({}, snapshot.alarms)])
+    for name, says, count in (
+        (
+            "self_test",
+            "Variants that answered wrongly when opened or checked again.",
+            snapshot.self_test_failures,
+        ),
+        ("digest", "Files that were not as they were written down.", snapshot.digest_failures),
+    ):
+        lines += metric(f"{name}_failures_total", "counter", says, [({}, count)])
     lines += metric(
         "sensor_failures_total",
         "counter",
@@ -132,15 +150,15 @@ def metric(name: str, kind: str, says: str, samples: Iterable[Sample]) -> list[s
     return [*head, *(f"edgeshift_{name}{braced(labels)} {number(value)}" for labels, value in samples)]
 
 
-def histogram(name: str, says: str, by_variant: Mapping[str, Histogram]) -> list[str]:
-    """A histogram by variant."""
+def histogram(name: str, says: str, series: Iterable[tuple[Labels, Histogram]]) -> list[str]:
+    """A histogram for each set of labels."""
     lines = [f"# HELP edgeshift_{name} {says}", f"# TYPE edgeshift_{name} histogram"]
-    for variant, one in by_variant.items():
+    for labels, one in series:
         counts = list(accumulate(one.counts))
-        for bound, count in zip([*map(number, BOUNDS), "+Inf"], counts, strict=True):
-            lines.append(f"edgeshift_{name}_bucket{braced({'variant': variant, 'le': bound})} {count}")
-        lines.append(f"edgeshift_{name}_sum{braced({'variant': variant})} {number(one.total)}")
-        lines.append(f"edgeshift_{name}_count{braced({'variant': variant})} {counts[-1]}")
+        for bound, count in zip([*map(number, one.bounds), "+Inf"], counts, strict=True):
+            lines.append(f"edgeshift_{name}_bucket{braced({**labels, 'le': bound})} {count}")
+        lines.append(f"edgeshift_{name}_sum{braced(labels)} {number(one.total)}")
+        lines.append(f"edgeshift_{name}_count{braced(labels)} {counts[-1]}")
     return lines
 
 

@@ -218,8 +218,8 @@ def management(model: Model) -> Schema:
         ),
         "pin": ("Stay on a variant", which, ("unknown_version", "unavailable")),
         "unpin": ("Let the policy choose", none, ()),
-        "reload": ("Open the portfolio on disk", none, ("bad_portfolio",)),
-        "rollback": ("Open the generation before", none, ("bad_portfolio", "nothing_before")),
+        "reload": ("Open the portfolio on disk", none, ("bad_portfolio", "too_old")),
+        "rollback": ("Open the generation before", none, ("bad_portfolio", "nothing_before", "too_old")),
     }
     event = record({"number": {"type": "integer"}, "cause": {"type": "string"}})
     found = {

@@ -44,6 +44,7 @@ class Settings:
         threads: Of one variant's operators.
         isolated: Run each variant in a process of its own.
         public_key: File of the Ed25519 key that must have signed the portfolio.
+        least_generation: Smallest generation to serve; 0 = any, drafts too.
         plan: File of `edgeshift plan`; only its variants are served. None = all.
         token_file: File of the management token; None = no management.
         limits: See `Limits`.
@@ -60,6 +61,7 @@ class Settings:
     threads: int = 1
     isolated: bool = False
     public_key: Path | None = None
+    least_generation: int = 0
     plan: Path | None = None
     token_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
@@ -124,6 +126,7 @@ def serve(
                 threads=settings.threads,
                 isolated=settings.isolated,
                 public_key=settings.public_key,
+                least_generation=settings.least_generation,
                 plan=settings.plan,
             )
         )

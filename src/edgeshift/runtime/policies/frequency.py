@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The variant that keeps its latency at the present clock."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from edgeshift.core.card import Card
@@ -52,7 +52,7 @@ class Frequency(Policy):
     def choose(self, state: State, ladder: Ladder) -> Decision:
         """See `Policy.choose`. Remembers the sums of the fit; this request's point counts from the next on."""
         sums = state.memory[:5] if len(state.memory) >= 5 else (0.0,) * 5
-        rest = replace(state, memory=state.memory[5:])
+        rest = state.but(memory=state.memory[5:])
         clock = trusted(state, "cpufreq", *PLAUSIBLE_SHARE)
         fresh = 0 <= state.slowdown_age_s <= MAX_AGE_S and SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]
         if clock is None and not fresh:

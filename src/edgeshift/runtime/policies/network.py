@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the upload takes is not there for the answer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from edgeshift.core.card import Card
@@ -49,7 +49,7 @@ class Network(Policy):
         """See `Policy.choose`. Remembers how many uploads it saw, when the last was, and their throughputs."""
         count = int(state.memory[0]) if state.memory else 0
         seen_s, seen = state.memory[1:2], state.memory[2 : 2 + count]
-        rest = replace(state, memory=state.memory[2 + count :])
+        rest = state.but(memory=state.memory[2 + count :])
         kbit_s = trusted(state, "upload", *PLAUSIBLE_KBIT_S)
         if kbit_s is None:
             return answered_by(self.inner, rest, ladder, 0, "upload unknown", (0.0, 0.0))
@@ -59,7 +59,7 @@ class Network(Policy):
         if not seen_s or not abs(at_s - seen_s[0]) < 1e-6:
             seen = (*seen, kbit_s)[-LAST:]
         upload_s = self.kbit * sum(1 / value for value in seen) / len(seen)
-        budget = replace(rest, deadline_s=state.deadline_s - upload_s - self.answer_ms / 1000)
+        budget = rest.but(deadline_s=state.deadline_s - upload_s - self.answer_ms / 1000)
         return answered_by(
             self.inner, budget, ladder, len(ladder) - 1, "upload", (float(len(seen)), at_s, *seen)
         )

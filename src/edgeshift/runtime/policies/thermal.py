@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Smaller variants before the device gets so hot that it throttles."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from edgeshift.core.card import Card
@@ -55,7 +55,7 @@ class Thermal(Policy):
 
     def choose(self, state: State, ladder: Ladder) -> Decision:
         """See `Policy.choose`. Remembers when it looked, the temperature and the slope."""
-        known, rest = state.memory[:3], replace(state, memory=state.memory[3:])
+        known, rest = state.memory[:3], state.but(memory=state.memory[3:])
         celsius = trusted(state, "temperature", *PLAUSIBLE_C)
         if celsius is None or not abs(state.now_s) < float("inf"):
             memory = (0.0, PLAUSIBLE_C[0], 0.0)
