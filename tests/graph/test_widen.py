@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -75,3 +76,30 @@ def test_a_recurrent_layer_runs_in_float64_without_a_copy() -> None:
     layer = nn.GRU(3, 4, batch_first=True)
     with widened(), torch.no_grad():
         assert layer(torch.ones(1, 2, 3))[0].dtype == torch.float64
+
+
+LARGE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "linear": (nn.Linear(6, 50), (4, 6)),
+    "linear_of_one_row": (nn.Linear(6, 50, bias=False), (6,)),
+    "conv1d": (nn.Conv1d(5, 40, 3, stride=2, padding=1), (3, 5, 9)),
+    "conv2d": (nn.Conv2d(5, 40, 3, padding=1, dilation=2, bias=False), (3, 5, 9, 9)),
+    "conv2d_of_one_sample": (nn.Conv2d(5, 40, 3), (5, 9, 9)),
+    "conv3d": (nn.Conv3d(5, 40, 2), (2, 5, 4, 4, 4)),
+    "grouped": (nn.Conv2d(8, 40, 3, groups=4), (2, 8, 5, 5)),
+    "no_samples": (nn.Conv2d(5, 40, 3), (0, 5, 9, 9)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_weight_widened_in_parts_gives_the_whole_answer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeshift.graph.widen.PART", 32)
+    layer, shape = LARGE[name]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        with widened():
+            got = layer(x)
+        wanted = copy.deepcopy(layer).double()(x.double())
+    assert got.dtype == torch.float64
+    torch.testing.assert_close(got, wanted, rtol=1e-13, atol=1e-13)  # sums in another order

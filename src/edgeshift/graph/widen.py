@@ -15,6 +15,10 @@ from torch.utils._pytree import tree_map_only
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 WRITES = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__")
 CASTS = ("float", "half", "bfloat16")
+# Sums over a weight, with the axis of the result that holds its rows, counted from the end.
+SUMS = {"conv1d": -2, "conv2d": -3, "conv3d": -4, "linear": -1}
+# Numbers of a weight that are wide at a time: 2 MB, which is little beside any model that memory matters for.
+PART = 1 << 18
 
 
 class _Widen(TorchFunctionMode):
@@ -33,6 +37,8 @@ class _Widen(TorchFunctionMode):
         if name in ("__get__", "__set__"):  # of an attribute, such as `shape` or `dtype`
             held = func(*args, **(kwargs or {}))
             return _wide(held) if isinstance(held, torch.dtype) else held
+        if name in SUMS and not kwargs and len(args) > 1 and _is_large(args):
+            return _in_parts(func, args, SUMS[name])
         wide: Any = tree_map_only((torch.dtype, torch.Tensor), _wide, (args, kwargs or {}))
         written = (name.endswith("_") and not name.endswith("__")) or name in WRITES
         if written and args and isinstance(args[0], torch.Tensor):  # it is the tensor itself that changes
@@ -45,6 +51,33 @@ def _wide(x: Any) -> Any:
     if isinstance(x, torch.dtype):
         return torch.float64 if x in NARROW else x
     return x.double() if x.dtype in NARROW else x
+
+
+def _is_large(args: tuple[Any, ...]) -> bool:
+    """Whether a narrow weight of one group, or the windows it meets, are worth being widened part by part."""
+    x, weight, groups = args[0], args[1], args[6] if len(args) > 6 else 1
+    if not isinstance(weight, torch.Tensor) or weight.dtype not in NARROW or groups != 1 or not len(weight):
+        return False
+    return max(weight.numel(), _windows(x, weight)) > PART
+
+
+def _windows(x: torch.Tensor, weight: torch.Tensor) -> int:
+    """Numbers in all windows that a convolution lays side by side, about; 0 for a linear layer."""
+    return weight[0].numel() * (x.numel() // max(1, x.shape[-weight.dim() + 1])) if weight.dim() > 2 else 0
+
+
+def _in_parts(func: Callable[..., Any], args: tuple[Any, ...], axis: int) -> torch.Tensor:
+    """A sum over a large weight, some of its rows and one sample after the other: little is wide at a time."""
+    x, weight, bias, *rest = (*args, None) if len(args) == 2 else args
+    x, step = _wide(x), max(1, PART // weight[0].numel())
+    single = weight.dim() > 2 and x.dim() == weight.dim() and _windows(x, weight) > PART
+    parts = []
+    for start in range(0, len(weight), step):
+        some = slice(start, start + step)
+        w, b = weight[some].double(), None if bias is None else bias[some].double()
+        samples = x.split(1) if single else (x,)
+        parts.append(torch.cat([func(sample, w, b, *rest) for sample in samples]))
+    return torch.cat(parts, axis)
 
 
 @contextmanager
