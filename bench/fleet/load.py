@@ -98,58 +98,61 @@ def column(name: str, field: str, wanted: Sequence[Design], session: int = 1) ->
 
 
 def main() -> None:
-    """Pack the rows that were measured: the second session counts, the first is the repeat."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--least", type=int, default=100, help="networks a member must have")
-    given = parser.parse_args()
+    """Pack the rows that were measured: of a member's two sessions the later, quiet one counts."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     wanted = designs()
-    table = {name: column(name, "ms", wanted, 2) for name in members()}
-    kept = [name for name, ms in table.items() if np.isfinite(ms).sum() >= given.least]
-    again, memory = earlier(kept, wanted)
+    fields = {"latency_ms": "ms", "mad_ms": "mad", "undisturbed_calls": "good"}
+    first, memory = earlier(wanted)
+    second = {name: {f: column(name, k, wanted, 2) for f, k in fields.items()} for name in members()}
+    again = [name for name in members() if np.isfinite(second[name]["latency_ms"]).all()]
+    kept = [name for name in members() if name in again or name in first]
+    used = {name: second[name] if name in again else first[name] for name in kept}
     file = ROWS / "memory.json"
     for row in map(json.loads, file.read_text().splitlines()) if file.exists() else ():
         memory[[d.name for d in wanted].index(row["net"])] = [row[m] for m in MEMORY]
-    DATA.mkdir(exist_ok=True)
+    none = np.full(len(wanted), np.nan)
     np.savez_compressed(
         TABLE,
         networks=np.array([design.name for design in wanted]),
         family=np.array([design.family for design in wanted]),
         devices=np.array(kept),
+        session=np.array([2 if name in again else 1 for name in kept]),
         features=count_matrix(networks(wanted)).astype(np.float32),
-        latency_ms=np.stack([table[name] for name in kept], 1).astype(np.float32),
-        mad_ms=np.stack([column(name, "mad", wanted, 2) for name in kept], 1).astype(np.float32),
-        undisturbed_calls=np.stack([column(name, "good", wanted, 2) for name in kept], 1).astype(np.float32),
-        again_ms=again.astype(np.float32),
+        **{f: np.stack([used[name][f] for name in kept], 1).astype(np.float32) for f in fields},
+        again_ms=np.stack(
+            [first[name]["latency_ms"] if name in again and name in first else none for name in kept], 1
+        ).astype(np.float32),
         memory_bytes=memory,
     )
     operators = ROWS / "operators-2.json"
-    lines = [json.loads(line) for line in operators.read_text().splitlines()] if operators.exists() else []
-    if lines:
+    if operators.exists():
+        lines = [json.loads(line) for line in operators.read_text().splitlines()]
         shown = {
             line["net"]: {"tasks": line["tasks"], "call_ms": round(line["call_ms"], 5)} for line in lines
         }
         LINES.write_text(json.dumps(shown, separators=(",", ":"), sort_keys=True) + "\n")
     write_json(DATA / "members.json", [{"name": n, **profile(members()[n])} for n in kept])
-    print(
-        f"{len(kept)} members, {len(wanted)} networks, {int(np.isfinite([table[k] for k in kept]).sum())} cells"
-    )
+    cells = int(np.isfinite([used[name]["latency_ms"] for name in kept]).sum())
+    print(f"{len(kept)} members, {len(again)} of the second session, {len(wanted)} networks, {cells} cells")
 
 
-def earlier(kept: Sequence[str], wanted: Sequence[Design]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the packed table holds of the first session, and of memory; NaN where nothing."""
-    again = np.full((len(wanted), len(kept)), np.nan)
+def earlier(
+    wanted: Sequence[Design],
+) -> tuple[dict[str, dict[str, NDArray[np.float64]]], NDArray[np.float64]]:
+    """The first session's columns by member, as the packed table holds them, and memory; NaN where nothing."""
     memory = np.full((len(wanted), len(MEMORY)), np.nan)
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
     with np.load(TABLE, allow_pickle=False) as old:
         place = {str(name): i for i, name in enumerate(old["networks"])}
-        column_of = {str(name): j for j, name in enumerate(old["devices"])}
-        first = old["again_ms"] if len(place) == len(wanted) else old["latency_ms"]
-        for i, design in enumerate(wanted):
-            if design.name in place:
-                memory[i] = old["memory_bytes"][place[design.name]]
-                for j, name in enumerate(kept):
-                    if name in column_of:
-                        again[i, j] = first[place[design.name], column_of[name]]
-    return again, memory
+        rows = np.array([place.get(design.name, -1) for design in wanted])
+        sessions = old["session"] if "session" in old.files else np.ones(len(old["devices"]), int)
+        memory[rows >= 0] = old["memory_bytes"][rows[rows >= 0]]
+        for j, name in enumerate(map(str, old["devices"])):
+            columns = {"latency_ms": old["latency_ms" if sessions[j] == 1 else "again_ms"][:, j]}
+            columns |= {f: old[f][:, j] for f in ("mad_ms", "undisturbed_calls")}
+            if np.isfinite(columns["latency_ms"]).any():
+                found[name] = {f: np.where(rows >= 0, c[rows], np.nan) for f, c in columns.items()}
+    return found, memory
 
 
 if __name__ == "__main__":

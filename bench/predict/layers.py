@@ -116,6 +116,9 @@ def main() -> None:
     for everything in (samples(), replace(samples(quantity="peak_memory"), quantity="peak_memory")):
         wanted = [m for m in given.members.split(",") if m] or list(everything.devices)
         for member in (m for m in wanted if m in everything.devices):
+            if not given.parts and np.isnan(everything.column(member)[FRESH:]).all():
+                print(f"{member}: the last networks were not measured on it")
+                continue
             for model in given.models.split(","):
                 options = {"trees": given.trees} if model in ("statistical", "stacked") else {}
                 rows.append(judge(everything, member, model, given.parts, options))

@@ -74,6 +74,13 @@ def measure(wanted: list[Design]) -> None:
     NARROWED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
+def to_session(line: dict[str, Any], everything: Samples, name: str) -> dict[str, Any]:
+    """A timeline whose sum is what the network takes in the table: its shares may be of another session."""
+    whole = everything.column(BASE)[[n.name for n in everything.networks].index(name)]
+    share = whole / (line["call_ms"] + sum(ms for _, _, ms in line["tasks"]))
+    return {"tasks": [[n, op, ms * share] for n, op, ms in line["tasks"]], "call_ms": line["call_ms"] * share}
+
+
 def row(change: str, guess: np.ndarray, plain: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Errors of one change."""
     known = ~np.isnan(truth)
@@ -109,6 +116,7 @@ def main() -> None:
         return
     judging = {design.name for design in anchors}
     everything = samples()
+    lines = lines | {d.name: to_session(lines[d.name], everything, d.name) for d in anchors}
     which = np.array([n.name in judging for n in everything.networks])
     learnt = ~which & (np.arange(len(which)) < FRESH)
     base = everything.column(BASE)
@@ -126,6 +134,9 @@ def main() -> None:
     times = json.loads(NARROWED.read_text())
     fitted = MODELS.make("what_if").fit(given_samples, BASE)
     pairs = [d for d in anchors if d.name in times]
+    if not pairs:
+        print(table(rows, COLUMNS))
+        return
     halves = [network_of(onnx_bytes(narrowed(d)), 1, narrowed(d).name) for d in pairs]
     whole = {n.name: n for n in parents}
     # Both were timed side by side: the ratio is what was measured, the timeline's parent gives the scale.

@@ -41,9 +41,10 @@ class WhatIf(Model):
     The base device's profile holds `timelines`: network name -> `{"tasks": [[name, op, ms], ...], "call_ms": ms}`,
     as `edgeshift.predict.timeline.profiled` makes them. A query is answered from the timeline whose network is most
     like it: every operator is scaled by (its kind in the query, on the target) / (its kind in that network, on the
-    base) as rates of kernels say that were learnt on both devices; then the tasks are replayed. Beyond the paper,
-    the replay is multiplied by what networks measured on both devices needed beyond their rates: a statistical
-    factor as in `stacked`, learnt from the change itself, so that what rates say wrongly of both devices cancels.
+    base) as rates of kernels say that were learnt on both devices; then the tasks are replayed. Where enough
+    networks were measured on both devices, the change itself is learnt from them instead, beyond the paper: the log
+    of (cost on the target / on the base) from what the rates say of both and from how far the rates are off on the
+    base; the timeline's sum times that ratio is the answer.
 
     Attributes:
         base: Device whose timelines are replayed; "" = the target itself.
@@ -82,49 +83,48 @@ class WhatIf(Model):
             Anchor(network, timeline_of(timelines[network.name]), by_group(network, before))
             for network in anchors
         )
-        factor, residuals = self._factor(samples, base, target, before, after, seed)
-        bare = Replayed(
-            replayed, after, self.streams, Line(0.0, 1.0, residuals), samples.unit, factor, base == target
-        )
+        change, residuals = self._change(samples, base, target, before, after, replayed, seed)
+        bare = Replayed(replayed, after, self.streams, Line(0.0, 1.0, residuals), samples.unit, change)
         # Networks with a timeline measured on the target too say how far replays are off there.
         known, cost = measured(samples, target)
         own = [i for i in known if networks[i].name in timelines]
-        if base == target or not own:
+        if base == target or not own or change is not None:
             return bare
         log_guess = np.log([bare.guess(networks[i]) for i in own])
         at = dict(zip(known.tolist(), cost.tolist(), strict=True))
         return replace(bare, line=line(log_guess, np.log([at[i] for i in own])))
 
-    def _factor(
-        self, samples: Samples, base: str, target: str, before: LayerMs, after: LayerMs, seed: int
-    ) -> tuple[Callable[[Sequence[Network]], Array] | None, Array]:
-        """What a change does beyond rates, as logs per network, and its errors on networks it did not see.
-
-        For another device the log of (measured on the target / on the base) less that of the rates' word; on the
-        base itself the log of (measured / the rates' word), of which a query's and its anchor's are compared.
-        """
+    def _change(
+        self,
+        samples: Samples,
+        base: str,
+        target: str,
+        before: LayerMs,
+        after: LayerMs,
+        anchors: tuple["Anchor", ...],
+        seed: int,
+    ) -> tuple["Change | None", Array]:
+        """What the change does to a network's cost, and the errors on networks it did not see; None if too few."""
         known, cost = measured(samples, target)
+        networks, first = [samples.networks[i] for i in known], cost
         if base != target:
-            there, first = measured(samples, base)
+            there, on_base = measured(samples, base)
             common, at, own = np.intersect1d(known, there, return_indices=True)
-            cost = cost[at] / first[own]
-            known = common
-        if len(known) < max(self.least, 2 * FEW):
+            networks, cost, first = [samples.networks[i] for i in common], cost[at], on_base[own]
+        else:
+            # A timeline is a measurement of its network on the target.
+            names = {network.name for network in networks}
+            more = [a for a in anchors if a.network.name not in names]
+            networks += [a.network for a in more]
+            cost = first = np.concatenate([cost, [a.timeline.total_ms for a in more]])
+        if len(networks) < max(self.least, 2 * FEW):
             return None, np.empty(0)
-
-        def described(networks: Sequence[Network]) -> tuple[Array, Array]:
-            x, log_after = shares(networks, after, call_of(after))
-            if base == target:
-                return x, log_after
-            y, log_before = shares(networks, before, call_of(before))
-            return np.hstack([x, y]), log_after - log_before
-
-        x, log_rates = described([samples.networks[i] for i in known])
+        bare = Change(after, before, base == target)
+        x, log_rates = bare.described(networks, first)
         left = np.log(cost) - log_rates
         fit = both(forest(self.trees, seed), process)
-        learnt = fit(x, left)
         residuals = held_out(fit, x, left, seed)
-        return lambda networks: learnt(described(networks)[0]), residuals
+        return replace(bare, left=fit(x, left)), residuals
 
     def _rates(self, samples: Samples, device: str) -> LayerMs:
         layers = layers_of(samples, device)
@@ -190,6 +190,49 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a change does to the cost of a whole network.
+
+    Attributes:
+        after: Rates of the target.
+        before: Rates of the base.
+        same: Whether both are one device, so that a query differs from its anchor, not a device from another.
+        left: From `described` to the log of what is left of the cost.
+    """
+
+    after: LayerMs
+    before: LayerMs
+    same: bool
+    left: Callable[[Array], Array] | None = None
+
+    def described(self, networks: Sequence[Network], on_base: Array) -> tuple[Array, Array]:
+        """`(n, d)` what the rest is learnt from, and `(n,)` the log of the cost that rates alone expect.
+
+        Args:
+            networks: n of them.
+            on_base: `(n,)`, what each costs on the base.
+        """
+        x, log_after = shares(networks, self.after, call_of(self.after))
+        if self.same:
+            return x, log_after
+        y, log_before = shares(networks, self.before, call_of(self.before))
+        log_base = np.log(on_base)
+        own = np.stack([log_base - log_before, log_base], 1)
+        return np.hstack([x, y, own]), log_base + log_after - log_before
+
+    def cost(self, network: Network, anchor: Anchor) -> float:
+        """Of a network, from its anchor's timeline."""
+        assert self.left is not None
+        total = np.array([max(anchor.timeline.total_ms, LEAST_MS)])
+        x, log = self.described([network], total)
+        found = float(log[0] + self.left(x)[0])
+        if self.same:  # what was measured of the anchor, times what the two are expected to differ by
+            y, expected = self.described([anchor.network], total)
+            found += float(np.log(total[0]) - expected[0] - self.left(y)[0])
+        return float(np.exp(found))
+
+
+@dataclass(frozen=True)
 class Replayed(Fitted):
     """What `WhatIf` learnt.
 
@@ -199,8 +242,7 @@ class Replayed(Fitted):
         streams: For the replay.
         line: From the log of the replay to the log of the cost.
         unit: Of the costs.
-        factor: Logs of what the change does beyond rates, one a network; None = nothing is known of it.
-        same: Whether base and target are one device, so that only what query and anchor differ by counts.
+        change: What the change does to whole networks; None = too few were measured on both devices.
     """
 
     anchors: tuple[Anchor, ...]
@@ -208,8 +250,7 @@ class Replayed(Fitted):
     streams: int
     line: Line
     unit: str
-    factor: Callable[[Sequence[Network]], Array] | None = None
-    same: bool = False
+    change: "Change | None" = None
 
     def predict(self, queries: Samples, level: float = 0.9) -> Prediction:
         """See `Fitted.predict`; needs graphs."""
@@ -229,11 +270,9 @@ class Replayed(Fitted):
             small = anchor.groups[group] < SMALL * sum(anchor.groups.values())
             return whole if small else now[group] / anchor.groups[group]
 
-        found = max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
-        if self.factor is None:
-            return found
-        logs = self.factor([network, anchor.network])
-        return found * float(np.exp(logs[0] - (logs[1] if self.same else 0.0)))
+        if self.change is not None:
+            return max(self.change.cost(network, anchor), LEAST_MS)
+        return max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
 
     def nearest(self, network: Network) -> Anchor:
         """The network of that name without what follows its first "/", else the most similar one."""
