@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeshift.core.errors import BadPortfolio, BadValue, FolderTaken, UnknownName
+from edgeshift.core.errors import BadPortfolio, BadValue, FolderTaken, TooOld, UnknownName
 from edgeshift.portfolio import Portfolio, generations, keys
 from tests.portfolio.made import draft, files
 from tests.portfolio.test_crash import killed_at
@@ -271,3 +271,35 @@ def test_killed_while_rolling_back_it_is_the_one_or_the_other(published: Portfol
         step += 29
     assert Portfolio.open(second.path).generation == 1
     assert os.path.exists(second.path / "generations" / "00000002.json")
+
+
+def test_a_generation_below_the_least_is_refused_whoever_signed_it(
+    published: Portfolio, tmp_path: Path
+) -> None:
+    signer = key(tmp_path)
+    published.sign(signer)
+    more(published, 2).sign(signer)
+    folder, pinned = published.path, signer.with_name("k.pub")
+    # Whoever may write the folder puts the older one back; its signature is right.
+    shutil.copy(folder / "generations" / "00000001.json", folder / "portfolio.json")
+    assert Portfolio.open(folder, pinned).generation == 1
+    with pytest.raises(TooOld, match=r"portfolio\.json must be at least 2 on this device, got 1"):
+        Portfolio.open(folder, pinned, 2)
+
+
+def test_a_draft_is_below_every_least_generation(published: Portfolio) -> None:
+    assert Portfolio.open(published.path, least_generation=1) == published
+    more(published, 2)
+    with pytest.raises(TooOld, match="must be at least 1 on this device, got a draft"):
+        Portfolio.open(published.path, least_generation=1)
+
+
+def test_a_rollback_stays_within_the_least_generation(published: Portfolio) -> None:
+    third = more(more(published, 2).publish(), 3).publish()
+    assert third.earlier(2, least_generation=2).generation == 2
+    second = third.rolled_back(least_generation=2)
+    assert second.generation == 2
+    for act in (second.rolled_back, lambda **least: second.earlier(1, **least)):
+        with pytest.raises(TooOld, match=r"00000001\.json must be at least 2 on this device, got 1"):
+            act(least_generation=2)
+    assert Portfolio.open(published.path).generation == 2

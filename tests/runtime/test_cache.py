@@ -198,3 +198,101 @@ def test_a_cache_can_lie_outside_of_a_portfolio_that_is_read_only(three: Portfol
         assert engine.run(INPUT).variant == "large"
     assert not (three.path / ".cache").exists()
     shutil.rmtree(tmp_path / "c")
+
+
+def aged(folder: Path, seconds: float = 3600) -> None:
+    """Make everything in a cache look as if it was last used so long ago."""
+    for path in folder.iterdir():
+        then = path.stat().st_mtime - seconds
+        os.utime(path, (then, then))
+
+
+@dataclass(frozen=True)
+class Newer(Onnxruntime):
+    """The same backend after an update."""
+
+    @property
+    def runtime(self) -> str:
+        return "onnxruntime 99.0.0"
+
+
+def test_files_of_an_older_runtime_are_swept(cache: Cache) -> None:
+    cache.build(KEY, Onnxruntime(), onnx_bytes())
+    new = cache.build("1" * 64, Newer(), onnx_bytes(np.eye(3, dtype=np.float32)))
+    aged(cache.folder)
+    assert cache.sweep({"1" * 64}, Newer()) > 0
+    assert (cache.find(KEY), cache.find("1" * 64), built(cache.folder)) == (None, new, [new])
+
+
+def test_what_was_used_in_the_last_minutes_stays(cache: Cache) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    assert cache.sweep(set(), Newer()) == 0
+    aged(cache.folder)
+    assert cache.find(KEY) == path  # used again
+    assert cache.sweep(set(), Newer()) == 0
+    assert cache.find(KEY) == path
+
+
+def test_models_that_are_not_served_stay_up_to_a_bound_the_last_used_first(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Onnxruntime()
+    keys = [str(i) * 64 for i in range(4)]
+    sizes = [
+        cache.build(key, backend, onnx_bytes(np.full((3, 2), i + 1, np.float32))).stat().st_size
+        for i, key in enumerate(keys)
+    ]
+    for age, key in enumerate(keys):  # the first was used last
+        aged_entry = cache.folder / f"{key}.json"
+        then = aged_entry.stat().st_mtime - 3600 - 60 * age
+        os.utime(aged_entry, (then, then))
+    for path in built(cache.folder):
+        os.utime(path, (0, 0))
+    monkeypatch.setattr("edgeshift.runtime.cache.SPARE_BYTES", sizes[0] + sizes[1])
+    assert cache.sweep(set(), backend) >= sizes[2] + sizes[3]
+    assert [cache.find(key) is not None for key in keys] == [True, True, False, False]
+    assert len(built(cache.folder)) == 2
+
+
+def test_what_is_in_use_stays_however_old_and_large(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeshift.runtime.cache.SPARE_BYTES", 0)
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    aged(cache.folder)
+    assert cache.sweep({KEY}, Onnxruntime()) == 0
+    assert cache.find(KEY) == path
+
+
+def test_files_that_no_entry_names_are_swept_once_they_are_old(cache: Cache) -> None:
+    path = cache.build(KEY, Onnxruntime(), onnx_bytes())
+    cache.drop(KEY)
+    assert cache.sweep(set(), Onnxruntime()) == 0
+    size = path.stat().st_size
+    aged(cache.folder)
+    assert cache.sweep(set(), Onnxruntime()) == size
+    assert built(cache.folder) == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b"\xff", b'{"key": 3}'])
+def test_entries_that_are_none_do_not_stop_a_sweep(cache: Cache, content: bytes) -> None:
+    (cache.folder / f"{KEY}.json").write_bytes(content)
+    assert cache.sweep(set(), Onnxruntime()) == 0
+
+
+def test_an_engine_sweeps_what_an_older_runtime_built(tmp_path: Path) -> None:
+    from tests.runtime.made import ladder
+
+    first = ladder(tmp_path / "a")
+    with Engine(first.path, cache=tmp_path / "c") as engine:
+        entry = {
+            v.name: tmp_path / "c" / f"{engine._cache.key(v.files['onnx'].sha256, Onnxruntime())}.json"
+            for v in first
+        }
+    raw = json.loads(entry["large"].read_bytes())
+    entry["large"].write_bytes(json_bytes({**raw, "runtime": "onnxruntime: onnxruntime 1.0.0"}))
+    aged(tmp_path / "c")
+    with Engine(ladder(tmp_path / "b", ("small",)).path, cache=tmp_path / "c"):
+        assert {n: path.exists() for n, path in entry.items()} == {
+            "small": True,
+            "middle": True,
+            "large": False,
+        }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgeshift.core.errors import BadPortfolio, BadValue, UnknownName, VariantFailed
+from edgeshift.core.errors import BadPortfolio, BadValue, TooOld, UnknownName, VariantFailed
 from edgeshift.core.plan_file import Pick, Plan, write_plan
 from edgeshift.portfolio import Golden, Portfolio, keys
 from edgeshift.runtime import Engine
@@ -298,3 +298,27 @@ def test_a_file_that_is_no_plan_is_refused(three: Portfolio, tmp_path: Path) -> 
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(BadPortfolio, match="must be a plan of format 1"):
         Engine(three.path, plan=tmp_path / "plan.json")
+
+
+def test_an_engine_serves_nothing_below_its_least_generation(three: Portfolio) -> None:
+    with pytest.raises(TooOld, match="must be at least 1 on this device, got a draft"):
+        Engine(three.path, least_generation=1)
+    published = three.publish()
+    with Engine(three.path, least_generation=1) as engine:
+        newer = published.add(draft("huge", 0.99, 9.0), files("large") | {"note": b"another"}).publish()
+        assert engine.reload() == newer.generation == 2
+        assert engine.rollback() == 1
+    newer.rolled_back(2)
+    with Engine(three.path, least_generation=2) as engine:
+        with pytest.raises(TooOld, match=r"00000001\.json must be at least 2 on this device, got 1"):
+            engine.rollback()
+        assert (engine.generation, Portfolio.open(three.path).generation) == (2, 2)
+        Portfolio.open(three.path).rolled_back(1)
+        with pytest.raises(TooOld, match=r"portfolio\.json must be at least 2 on this device, got 1"):
+            engine.reload()
+        assert engine.generation == 2
+
+
+def test_a_least_generation_is_no_negative_number(three: Portfolio) -> None:
+    with pytest.raises(BadValue, match="least_generation must be at least 0, got -1"):
+        Engine(three.path, least_generation=-1)

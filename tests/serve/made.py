@@ -61,9 +61,11 @@ def body(rows: list[list[float]] | None = None, **more: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def service(folder: Path, policy: str = "deadline", **options: Any) -> Iterator[tuple[Service, "Client"]]:
+def service(
+    folder: Path, policy: str = "deadline", *, least_generation: int = 0, **options: Any
+) -> Iterator[tuple[Service, "Client"]]:
     """A service and a client of it, in this process."""
-    with Engine(folder) as engine, Switcher(engine, policy) as switcher:
+    with Engine(folder, least_generation=least_generation) as engine, Switcher(engine, policy) as switcher:
         running = Service(engine, switcher, "toy", **options)
         with asyncio.Runner() as runner:
             client = Client(runner, application(running))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from edgeshift.core.errors import BadValue
+from edgeshift.portfolio import Portfolio
 from edgeshift.serve.service import Service, read_token
 from tests.serve.made import AUTHORISED, MODEL_AT, TOKEN, Client, body, portfolio, service
 
@@ -120,3 +121,28 @@ def test_a_token_file_may_end_in_a_newline(tmp_path: Path) -> None:
     path.write_text(TOKEN + "\n", encoding="ascii")
     path.chmod(0o600)
     assert read_token(path) == TOKEN
+
+
+def test_a_generation_below_the_least_is_neither_reloaded_nor_gone_back_to(tmp_path: Path) -> None:
+    path = portfolio(tmp_path / "p", ("small", "middle"))
+    Portfolio.open(path).publish()
+    portfolio(path, ("large",))
+    Portfolio.open(path).publish()
+    with service(path, token=TOKEN, least_generation=2) as (running, client):
+        for word in ("rollback", "reload"):
+            answer = call(client, word)
+            assert (answer.status_code, answer.json()["code"]) == (409, "too_old")
+            assert running.engine.generation == 2
+            assert Portfolio.open(path).generation == (2 if word == "rollback" else 1)
+            Portfolio.open(path).rolled_back(1)  # what an attacker puts back, before the reload
+        assert client.post(f"{MODEL_AT}/versions/large/infer", json=body()).status_code == 200
+
+
+def test_a_rollback_goes_back_one_generation(tmp_path: Path) -> None:
+    path = portfolio(tmp_path / "p", ("small", "middle"))
+    Portfolio.open(path).publish()
+    portfolio(path, ("large",))
+    Portfolio.open(path).publish()
+    with service(path, token=TOKEN, least_generation=1) as (_, client):
+        assert call(client, "rollback").json()["generation"] == 1
+        assert client.get(MODEL_AT).json()["versions"] == ["small", "middle"]

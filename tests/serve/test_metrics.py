@@ -3,12 +3,15 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
+from edgeshift.core.errors import BadDigest
+from edgeshift.portfolio import Portfolio
 from edgeshift.serve.counters import durations
 from edgeshift.serve.metrics import histogram, metric, number, quoted
-from tests.serve.made import MODEL_AT, Client, body
+from tests.serve.made import MODEL_AT, Client, body, portfolio, service
 
 LINE = re.compile(
     r"# (HELP|TYPE) edgeshift_[a-z_]+ .+"
@@ -82,3 +85,41 @@ def test_clients_make_no_series(client: Client) -> None:
         client.post(f"{MODEL_AT}/versions/small/infer", json=body(id=f"x{i}"))
         client.get(f"/x{i}")
     assert len(client.get("/metrics").text.splitlines()) == before
+
+
+def value(text: str, name: str) -> float:
+    found = re.search(rf"^edgeshift_{name} (\S+)$", text, re.MULTILINE)
+    assert found is not None, name
+    return float(found[1])
+
+
+def test_switches_and_decisions_are_timed(tmp_path: Path) -> None:
+    with service(portfolio(tmp_path / "p")) as (running, client):
+        for name in ("large", "small", "large"):
+            running.switcher.switch(name)
+        for _ in range(5):
+            client.post(f"{MODEL_AT}/infer", json=body())
+        text = client.get("/metrics").text
+    assert value(text, "switch_seconds_count") == value(text, "switches_total") >= 3
+    assert value(text, "decision_seconds_count") == 5
+    assert value(text, 'switch_seconds_bucket{le="\\+Inf"}') == value(text, "switch_seconds_count")
+    assert 0 < value(text, "switch_seconds_sum") < 1
+    assert 0 < value(text, "decision_seconds_sum") < 1
+
+
+def test_damaged_files_and_wrong_answers_are_counted(tmp_path: Path) -> None:
+    path = portfolio(tmp_path / "p")
+    with service(path):
+        pass
+    built = sorted((path / ".cache").glob("*.bin"))[0]
+    built.chmod(0o600)
+    built.write_bytes(bytes(built.stat().st_size))
+    golden = path / Portfolio.open(path).find("large").files["golden"].path
+    golden.chmod(0o600)
+    with service(path) as (running, client):
+        text = client.get("/metrics").text
+        assert (value(text, "digest_failures_total"), value(text, "self_test_failures_total")) == (1, 0)
+        golden.write_bytes(b"another")
+        with pytest.raises(BadDigest, match="checksum of blobs/"):
+            running.engine.recheck(running.engine.ready(2))
+        assert running.switcher.snapshot().digest_failures == 2

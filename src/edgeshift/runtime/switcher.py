@@ -312,9 +312,8 @@ class Switcher:
             return None
         if request.variant is not None:
             return self._named(self.engine.index_of(request.variant))
-        if self._pinned is not None:
-            ready = self._active
-            return self._available(ready.index) if self._quarantine.why(ready.profile.id) else ready
+        if (pinned := self._pinned) is not None:
+            return self._kept(pinned)
         with self._deciding:
             began_s = time.perf_counter()
             decision = self._decision(request, now, waited)
@@ -324,6 +323,21 @@ class Switcher:
             ready = self._available(decision.variant)
             if ready is not self._active:
                 self._activate(ready, decision.cause)
+            return ready
+
+    def _kept(self, pinned: str) -> Ready:
+        """The pinned variant; one beside it for as long as it cannot answer.
+
+        Raises:
+            VariantFailed: If none can.
+        """
+        ready = self._active
+        if ready.profile.name == pinned and not self._quarantine.why(ready.profile.id):
+            return ready
+        with self._deciding:
+            ready = self._available(self.engine.index_of(pinned))
+            if ready is not self._active:
+                self._activate(ready, "pin")
             return ready
 
     def _decision(self, request: Request, now: float, waited: float) -> Decision:
@@ -386,16 +400,13 @@ class Switcher:
         raise VariantFailed(f"a variant must be able to answer, got {len(ladder)} in quarantine or closed")
 
     def _answered(self, request: Request, ready: Ready, taken: float) -> Answer:
-        try:
-            outputs = ready.run(request.inputs, self._limit_s(ready, request, taken))
-        except Exception as error:
-            self._failed(ready, first_line(error))
-            ready = self._second(request, ready, error)
+        while True:
             try:
                 outputs = ready.run(request.inputs, self._limit_s(ready, request, self._now()))
-            except Exception as another:
-                self._failed(ready, first_line(another))
-                raise
+                break
+            except Exception as error:
+                self._failed(ready, first_line(error))
+                ready = self._second(request, ready, error)  # always a smaller one, so this ends
         done = self._now()
         total, compute = done - request.arrived_s, done - taken
         profile = ready.profile
