@@ -17,6 +17,7 @@ from edgeshift.cli.build import build
 from edgeshift.cli.compare import compare
 from edgeshift.cli.devices import devices
 from edgeshift.cli.list import list_
+from edgeshift.cli.nest import nest
 from edgeshift.cli.plan import plan
 from edgeshift.cli.predict import predict
 from edgeshift.cli.probe import probe
@@ -51,6 +52,7 @@ app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup
 app.command("build")(build)
 app.command("compare")(compare)
 app.command("shrink")(shrink)
+app.command("nest")(nest)
 app.command("bench")(bench)
 app.command("plan")(plan)
 app.command("predict")(predict)

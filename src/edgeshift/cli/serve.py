@@ -26,7 +26,7 @@ def serve(
         list[str] | None,
         typer.Option(help="Sensors to read, again for each; default: all that this device has."),
     ] = None,
-    mode: Annotated[str, typer.Option(help="Variants in memory: warm, neighbours, demand.")] = "warm",
+    mode: Annotated[str, typer.Option(help="Variants in memory: warm, neighbours, demand, views.")] = "warm",
     workers: Annotated[int, typer.Option(help="Threads that answer.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of one variant.")] = 1,
     isolated: Annotated[

@@ -16,6 +16,8 @@ from edgeshift.core.errors import BadPortfolio, BadValue, BadWeights
 from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.values import Variant
 from edgeshift.formats import open_onnx, read_shapes
+from edgeshift.formats.nested import open_nested
+from edgeshift.formats.nested_onnx import whole_onnx
 from edgeshift.portfolio import store
 from edgeshift.portfolio.golden import Golden
 
@@ -98,9 +100,17 @@ def check_weights(folder: Path, variant: Variant, found: Findings) -> None:
             )
 
 
+def onnx_of(folder: Path, variant: Variant) -> bytes:
+    """The variant's ONNX file, or the one that its nested file makes."""
+    if "onnx" in variant.files:
+        return store.fetch(folder, variant.files["onnx"])
+    nested = open_nested(store.check(folder, variant.files["nested"]))
+    return whole_onnx(nested, nested.index(variant.name))
+
+
 def check_answers(folder: Path, variant: Variant, found: Findings) -> None:
     """Whether the ONNX file opens, answers, and answers right."""
-    session = open_onnx(store.fetch(folder, variant.files["onnx"]))
+    session = open_onnx(onnx_of(folder, variant))
     golden = (
         Golden.from_bytes(store.fetch(folder, variant.files["golden"])) if "golden" in variant.files else None
     )
@@ -140,7 +150,7 @@ def inspect(folder: Path, variants: Sequence[Variant]) -> Findings:
             continue
         if "weights" in variant.files:
             found.tried(variant.name, check_weights, folder, variant, found)
-        if "onnx" in variant.files:
+        if "onnx" in variant.files or "nested" in variant.files:
             found.tried(variant.name, check_answers, folder, variant, found)
         else:
             found.unchecked.append(f"answers of {variant.name}: it has no ONNX file")

@@ -25,6 +25,9 @@ from edgeshift.runtime.worker import Remote
 
 BACKENDS = Shelf("backend", "runtime/backends")
 MODES = ("warm", "neighbours", "demand")
+# For nested files only; see `edgeshift nest`.
+VIEWS = "views"
+KEEP_ALL = ("warm", VIEWS)
 CACHE = ".cache"
 # A variant in a process of its own that answers no direct call for this long hangs.
 HANG_S = 10.0
@@ -42,7 +45,8 @@ class Engine:
     Attributes:
         path: Of the portfolio.
         mode: "warm" keeps every variant in memory, "neighbours" the active one and those beside it, "demand"
-            the active one. What is missing is opened in the background while a smaller one answers.
+            the active one. What is missing is opened in the background while a smaller one answers. "views" keeps
+            every variant of a nested file, all using the weights where they lie in its one mapping.
         threads: Intra-op threads per variant.
         isolated: Whether each variant has a process of its own.
         tally: Self tests and checksums that failed.
@@ -66,7 +70,7 @@ class Engine:
 
         Args:
             path: Of the portfolio.
-            mode: One of `MODES`.
+            mode: One of `MODES`, or `VIEWS`.
             memory_limit_bytes: Of the opened files together; a variant beyond it stays closed. None = no limit.
             threads: Intra-op threads per variant.
             cache: Private folder for built files; None = `.cache` inside the portfolio.
@@ -82,12 +86,14 @@ class Engine:
                 is not for it.
             TooOld: If its generation is below the least.
         """
-        if mode not in MODES:
-            raise BadValue("mode", mode, f"one of {', '.join(MODES)}")
+        if mode not in (*MODES, VIEWS):
+            raise BadValue("mode", mode, f"one of {', '.join((*MODES, VIEWS))}")
         if threads < 1:
             raise BadValue("threads", threads, "at least 1")
         if least_generation < 0:
             raise BadValue("least_generation", least_generation, "at least 0")
+        if mode == VIEWS and isolated:
+            raise BadValue("isolated", isolated, "False in mode views: processes share no mapping of ours")
         self.path, self.mode, self.threads, self.isolated = Path(path), mode, threads, isolated
         self.tally = Tally()
         self._limit_bytes = check_limit(memory_limit_bytes)
@@ -107,11 +113,12 @@ class Engine:
 
     def _open(self, portfolio: Portfolio, known: Mapping[str, Loaded], *, strict: bool) -> Opened:
         """A generation with what the mode wants in memory; with `strict`, all of it or an error."""
-        loader = Loader(portfolio, self._backend, self._cache, self._model, self.tally)
+        views = self.mode == VIEWS
+        loader = Loader(portfolio, self._backend, self._cache, self._model, self.tally, views, self.threads)
         only = () if self._plan is None else self._plan.keep([v.id for v in portfolio])
         opened = Opened(loader, self.threads, known, self._limit_bytes, self._said, only)
         errors, damaged = [], False
-        wanted = range(len(opened.ladder)) if self.mode == "warm" else range(1)
+        wanted = range(len(opened.ladder)) if self.mode in KEEP_ALL else range(1)
         for index in wanted:
             try:
                 opened.ready(index)
@@ -280,7 +287,7 @@ class Engine:
 
     def focus(self, index: int) -> None:
         """Say which variant is active: what the mode needs beside it is opened in the background, the rest closed."""
-        if self.mode == "warm" or self._focus == index:
+        if self.mode in KEEP_ALL or self._focus == index:
             return
         self._focus = index
         self._wake()
@@ -317,7 +324,7 @@ class Engine:
         """Close what is not needed, then open what is."""
         opened = self._opened
         last = len(opened.ladder) - 1
-        if self.mode != "warm":
+        if self.mode not in KEEP_ALL:
             beside = range(max(focus - 1, 0), min(focus + 1, last) + 1) if self.mode == "neighbours" else ()
             kept = {0, focus, *beside, *(() if wish is None else (wish,))}
             for index in set(range(last + 1)) - kept:

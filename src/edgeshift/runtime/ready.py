@@ -18,6 +18,7 @@ from edgeshift.core.values import Variant
 from edgeshift.portfolio import Golden, Portfolio
 from edgeshift.runtime.backends.shape import Backend, Model
 from edgeshift.runtime.cache import Cache
+from edgeshift.runtime.nested import NestedFiles
 from edgeshift.runtime.state import Profile
 
 # A self test against the unoptimised model: as for golden pairs, see portfolio/golden.py.
@@ -39,7 +40,7 @@ class Ready:
         generation: Of the portfolio it was opened from.
         model: Answers.
         source: "cache" = mapped from a file built here; "onnx" = from the portable file, because there was no
-            room for the other.
+            room for the other; "views" = weights used where they lie in the nested file.
         size_bytes: Of the opened file.
         load_ms: Opening, self test and warm-up.
         error: Of the self test, relative to the largest output.
@@ -120,6 +121,9 @@ class Loader:
         cache: Where built files are kept.
         opener: Opens a built file or ONNX bytes, in this process or in a worker.
         tally: Of what fails.
+        views: Whether variants of a nested file share its mapping instead of being built.
+        threads: Intra-op threads of a variant that does.
+        nested: Opened nested files; see `edgeshift nest`.
     """
 
     portfolio: Portfolio
@@ -127,6 +131,9 @@ class Loader:
     cache: Cache
     opener: Opener
     tally: Tally = field(default_factory=Tally)
+    views: bool = False
+    threads: int = 1
+    nested: NestedFiles = field(default_factory=NestedFiles)
 
     def load(self, variant: Variant) -> Loaded:
         """The variant, opened, self-tested and warm.
@@ -137,9 +144,10 @@ class Loader:
             VariantFailed: If it cannot answer.
         """
         start = time.perf_counter()
-        if "onnx" not in variant.files:
-            raise BadPortfolio(f"variant {variant.name} must have an ONNX file, got {sorted(variant.files)}")
-        key = self.cache.key(variant.files["onnx"].sha256, self.backend)
+        if self.views:
+            model, size = self.nested.open_views(self.portfolio, variant, self.backend, self.threads)
+            return self._proved(variant, model, ("views", size, ""), None, start)
+        key = self.cache.key(self.nested.key(variant), self.backend)
         note = ""
         try:
             path = self.cache.find(key)
@@ -149,7 +157,7 @@ class Loader:
             self.tally.add(error)
             self.cache.drop(key)
             note = f"cached file refused: {error}"
-        onnx = self.portfolio.read(variant, "onnx")
+        onnx = self.nested.onnx(self.portfolio, variant)
         try:
             path = self.cache.build(key, self.backend, onnx)
         except DiskFull as error:
@@ -159,7 +167,14 @@ class Loader:
     def _tested(
         self, variant: Variant, content: Path | bytes, source: str, note: str, start: float
     ) -> Loaded:
-        model = self.opener(content)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        file = None if isinstance(content, bytes) else content
+        return self._proved(variant, self.opener(content), (source, size, note), file, start)
+
+    def _proved(
+        self, variant: Variant, model: Model, what: tuple[str, int, str], file: Path | None, start: float
+    ) -> Loaded:
+        """The model, after its self test and warm-up; closed if it fails."""
         try:
             error, proof, right = self.self_test(variant, model)
         except (BadPortfolio, VariantFailed):
@@ -168,8 +183,7 @@ class Loader:
         inputs = sample(model)
         for _ in range(WARM_UPS):
             model.run(inputs, TEST_S)
-        file = None if isinstance(content, bytes) else content
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        source, size, note = what
         took_ms = (time.perf_counter() - start) * 1e3
         return Loaded(model, source, size, took_ms, error, proof, note, file, right)
 
@@ -183,6 +197,8 @@ class Loader:
         try:
             if ready.file is not None:
                 self.cache.recheck(ready.file)
+            if ready.source == "views":
+                self.nested.recheck()
         except BadDigest as error:
             self.tally.add(error)
             return str(error)
@@ -222,7 +238,9 @@ class Loader:
             answer = model.run({name: golden.inputs}, TEST_S)
         else:
             inputs, tolerance, proof = sample(model, batch=2), TOLERANCE, "reference"
-            right = dict(known or self.backend.reference(self.portfolio.read(variant, "onnx")).run(inputs))
+            right = dict(
+                known or self.backend.reference(self.nested.onnx(self.portfolio, variant)).run(inputs)
+            )
             kept, answer = right, model.run(inputs, TEST_S)
         error = max(difference(answer[name], wanted) for name, wanted in right.items())
         if not error <= tolerance:

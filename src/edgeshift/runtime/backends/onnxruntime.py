@@ -55,6 +55,14 @@ class _Opened(Model):
             raise VariantFailed(f"model must answer, got: {first_line(error)}") from error
 
 
+class _Placed(_Opened):
+    """One session whose weights are the caller's; they live as long as it does."""
+
+    def __init__(self, session: Any, held: object) -> None:
+        super().__init__(session)
+        self._held = held
+
+
 @dataclass(frozen=True)
 class Onnxruntime(Backend):
     """ONNX Runtime's CPU kernels; a waiting thread sleeps, one operator runs at a time.
@@ -112,6 +120,30 @@ class Onnxruntime(Backend):
         options.add_session_config_entry("session.load_model_format", "ORT")
         return _Opened(_session(str(source), options))
 
+    def open_placed(
+        self, onnx: bytes, folder: Path, arrays: Mapping[str, NDArray[Any]], threads: int
+    ) -> Model:
+        """A model whose weights lie in arrays of the caller, used in place by every session that gets them.
+
+        Args:
+            onnx: An ONNX file that we made ourselves: its weights point into a file of `folder`.
+            folder: Where that file is.
+            arrays: Name of a weight -> its numbers, used instead of that file.
+            threads: Intra-op threads, 1 or more.
+
+        Raises:
+            BadPortfolio: If the runtime refuses it.
+            MemoryError: If there is not enough memory.
+        """
+        options = self._options(threads, "none")
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        # A session takes such a value as it is; what it reads from a file it maps again, or copies.
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
+        for name, value in zip(arrays, values, strict=True):
+            options.add_initializer(name, value)
+        return _Placed(_session(onnx, options, external=True), (options, values, dict(arrays)))
+
     def reference(self, onnx: bytes) -> Model:
         """See `Backend.reference`."""
         return _Opened(_session(onnx, self._options(1, "none")))
@@ -157,8 +189,8 @@ def share_arena() -> bool:
     return True
 
 
-def _session(model: str | bytes, options: Any) -> Any:
-    if isinstance(model, bytes):
+def _session(model: str | bytes, options: Any, *, external: bool = False) -> Any:
+    if isinstance(model, bytes) and not external:
         refuse_external_data(model)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
