@@ -99,11 +99,12 @@ def main() -> None:
     devices = words.devices.split(",") if words.devices else fleet.measured()
     seeds = [int(s) for s in words.seeds.split(",")]
     rows = []
+    beliefs_of = {seed: guessed(samples, seed) / 100 for seed in seeds}
     for device in devices:
         for seed in seeds:
             asked = Asked((Limit("latency", 1.0),), predictor=words.predictor, seed=seed)
             target = hold_out(samples, device, asked)
-            beliefs = {"known": target.accuracy, "guessed": guessed(samples, seed) / 100}
+            beliefs = {"known": target.accuracy, "guessed": beliefs_of[seed]}
             for quantile in QUANTILES:
                 limit = Limit("latency", float(np.nanquantile(target.truth, quantile)))
                 for way, (count, multiple) in WAYS.items():

@@ -130,6 +130,7 @@ def main() -> None:
     cells, x = Cells(fleet), inputs(fleet)
     truth = np.asarray(fleet.samples.accuracy, float)
     rows: list[dict[str, Any]] = []
+    guesses = {seed: guessed(fleet.samples, seed) for seed in map(int, words.seeds.split(","))}
     for family in words.families.split(","):
         targets = [d for d in fleet.measured() if d == family or d.startswith(f"{family}_")]
         sources = [d for d in fleet.measured() if d not in targets]
@@ -139,7 +140,7 @@ def main() -> None:
             known, references = np.sort(drawn), np.sort(drawn[:REFERENCES])
             latency = Latency(latency_net(fleet, sources, references, known, seed), x, cells)
             codes = np.array([descriptor(fleet.samples.column(d)[references])[0] for d in sources])
-            for belief, accuracy in (("known", truth), ("guessed", guessed(fleet.samples, seed))):
+            for belief, accuracy in (("known", truth), ("guessed", guesses[seed])):
                 worth = accuracy.copy()
 
                 def gain(designs: np.ndarray, worth: np.ndarray = worth) -> np.ndarray:

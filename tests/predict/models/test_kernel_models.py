@@ -11,7 +11,7 @@ from edgeshift.core.errors import BadValue
 from edgeshift.devices.cases import conv, grid
 from edgeshift.predict import MODELS
 from edgeshift.predict.layers import layers_of, line, probe_row, roughly
-from edgeshift.predict.network import KERNEL_COLUMNS
+from edgeshift.predict.network import KERNEL_COLUMNS, count_matrix
 from edgeshift.predict.onnx_network import network_of
 from edgeshift.predict.rates import from_networks
 from edgeshift.predict.samples import Samples
@@ -206,3 +206,39 @@ def test_a_malformed_timeline_is_refused() -> None:
     given = replace(samples((PARENT,), 0), profiles={"slow": broken})
     with pytest.raises(BadValue, match="timeline must be tasks of name, operator and ms, and call_ms"):
         MODELS.make("what_if").fit(given, "slow")
+
+
+def changed(base: str, target: str, measured: int) -> Any:
+    """`measured` networks on "here" and on "there", which pads to 16 and is slower; timelines of the unseen ones."""
+    found = (*KNOWN[:measured], *UNSEEN)
+    cost = np.stack([truth(found), 1.7 * truth(found, 16)], 1)
+    cost[measured:] = np.nan
+    lines = {
+        n.name: {"tasks": [["all", "Conv", float(ms) - 0.02]], "call_ms": 0.02}
+        for n, ms in zip(UNSEEN, truth(UNSEEN), strict=True)
+    }
+    renamed = [replace(n, name=f"known-{n.name}") for n in KNOWN[:measured]]
+    given = Samples(
+        count_matrix(found), cost, ("here", "there"), networks=(*renamed, *UNSEEN),
+        profiles={"here": {"timelines": lines}},
+    ).check()  # fmt: skip
+    return MODELS.make("what_if", base=base, trees=10).fit(given, target)
+
+
+def test_the_change_is_learnt_from_networks_measured_on_both_devices() -> None:
+    found = changed("here", "there", 60).predict(queries(UNSEEN)).value
+    assert np.abs(found / (1.7 * truth(UNSEEN, 16)) - 1).mean() < 0.02
+
+
+def test_what_is_measured_of_the_parent_carries_over_to_the_narrower_network() -> None:
+    parent = UNSEEN[0]
+    widths = tuple(max(2, n.out_channels // 2) for n in parent.nodes[:-1])
+    child = chain(f"{parent.name}/half", widths, parent.nodes[0].in_shape[-1])
+    found = changed("", "here", 60).predict(queries((child,))).value[0]
+    assert found == pytest.approx(truth((child,))[0], rel=0.1)
+
+
+def test_too_few_networks_on_both_leave_the_replay() -> None:
+    assert changed("here", "there", 20).change is not None
+    with pytest.raises(BadValue, match="measurements on there for what_if must be at least 20"):
+        changed("here", "there", 10)
