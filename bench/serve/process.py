@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.runtime.made import portfolio
+
 
 @dataclass(frozen=True)
 class Running:
@@ -59,3 +61,12 @@ def server(folder: Path, *options: str) -> Iterator[Running]:
                 process.send_signal(signal.SIGTERM)
                 process.stdout.read()
             assert process.wait(timeout=60) == 0, "the server must end well"
+
+
+@contextmanager
+def served(place: Path | None, *options: str) -> Iterator[tuple[Path, Running]]:
+    """A portfolio and a server of it; ResNet-20 at four widths, made on the spot, if none is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = portfolio(Path(folder) / "p").path if place is None else place
+        with server(path, *options) as at:
+            yield path, at

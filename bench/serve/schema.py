@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep
-from bench.runtime.made import portfolio
-from bench.serve.process import Running, server
+from bench.serve.process import Running, served
 
 # Right by the document and refused all the same: shape and data must agree, which JSON Schema cannot say.
 ALSO_RIGHT = """
@@ -73,10 +72,8 @@ def main() -> None:
     parser.add_argument("--portfolio", type=Path, help="default: ResNet-20 at four widths, made on the spot")
     parser.add_argument("--no-record", action="store_true")
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = wanted.portfolio or portfolio(Path(folder) / "p").path
-        with server(place) as at:
-            cases, statuses, failed = asked(at, wanted.examples, wanted.seed, Path(folder))
+    with served(wanted.portfolio) as (_, at), tempfile.TemporaryDirectory() as folder:
+        cases, statuses, failed = asked(at, wanted.examples, wanted.seed, Path(folder))
     errors = sum(n for status, n in statuses.items() if status >= 500)
     rows = [{"status": status, "answers": n} for status, n in sorted(statuses.items())]
     findings = [

@@ -9,14 +9,12 @@ Latencies of the one client without and with the slow ones, in alternating windo
 import argparse
 import asyncio
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep, table
-from bench.runtime.made import portfolio
 from bench.serve.client import Work, load, loop_factory, percentile_ms, work
-from bench.serve.process import Running, server
+from bench.serve.process import Running, served
 
 RUN = Run(
     claim="serve_slow",
@@ -86,12 +84,10 @@ def main() -> None:
     parser.add_argument("--portfolio", type=Path, help="default: ResNet-20 at four widths, made on the spot")
     parser.add_argument("--no-record", action="store_true")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = asked.portfolio or portfolio(Path(folder) / "p").path
-        with server(place) as at:
-            todo = work(place, at.model)
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                rows = runner.run(windows(at, todo, asked.slow, asked.pairs, asked.requests))
+    with served(asked.portfolio) as (place, at):
+        todo = work(place, at.model)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            rows = runner.run(windows(at, todo, asked.slow, asked.pairs, asked.requests))
     print(table(rows, ["slow_connections", "failed", "p50_ms", "p99_ms", "opened", "refused"]))
     ratio = {k: median(rows, asked.slow, k) / median(rows, 0, k) for k in ("p50_ms", "p99_ms")}
     findings = [

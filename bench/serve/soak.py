@@ -12,16 +12,14 @@ import argparse
 import asyncio
 import itertools
 import json
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep, table
-from bench.runtime.made import portfolio
 from bench.serve.client import Tally, Work, load, loop_factory, manage, work
-from bench.serve.process import Running, server
+from bench.serve.process import Running, served
 
 MB = 1e6
 EVERY_S = 30
@@ -91,12 +89,10 @@ def main() -> None:
     parser.add_argument("--portfolio", type=Path, help="default: ResNet-20 at four widths, made on the spot")
     parser.add_argument("--no-record", action="store_true")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = asked.portfolio or portfolio(Path(folder) / "p").path
-        with server(place) as at:
-            todo = work(place, at.model)
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                rows = runner.run(soaked(at, todo, asked.minutes, asked.connections))
+    with served(asked.portfolio) as (place, at):
+        todo = work(place, at.model)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            rows = runner.run(soaked(at, todo, asked.minutes, asked.connections))
     print(table(rows, ["minute", "resident_mb", "requests", "rate", "failed", "wrong", "p50_ms", "p99_ms"]))
     steady = [row["resident_mb"] for row in rows if row["minute"] >= asked.warm_up]
     growth = steady[-1] - steady[0]

@@ -9,7 +9,6 @@ Every answer is compared bit by bit with what the variant it names answers in an
 
 import argparse
 import asyncio
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ from urllib.request import urlopen
 import tritonclient.http as triton
 
 from bench.record import Run, keep, table
-from bench.runtime.made import portfolio
 from bench.serve.client import Tally, Work, load, loop_factory, manage, work
-from bench.serve.process import Running, server
+from bench.serve.process import Running, served
 
 RUN = Run(
     claim="serve_switches",
@@ -107,12 +105,10 @@ def main() -> None:
     parser.add_argument("--portfolio", type=Path, help="default: ResNet-20 at four widths, made on the spot")
     parser.add_argument("--no-record", action="store_true")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = asked.portfolio or portfolio(Path(folder) / "p").path
-        with server(place) as at:
-            todo = work(place, at.model)
-            rows = [raw(at, todo, asked.requests, asked.switches, asked.connections)]
-            rows.append(with_triton(at, todo, max(200, asked.requests // 100)))
+    with served(asked.portfolio) as (place, at):
+        todo = work(place, at.model)
+        rows = [raw(at, todo, asked.requests, asked.switches, asked.connections)]
+        rows.append(with_triton(at, todo, max(200, asked.requests // 100)))
     print(table(rows, ["client", "requests", "failed", "wrong", "switches", "switch_calls", "seconds"]))
     if not asked.no_record:
         findings = [

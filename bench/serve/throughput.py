@@ -12,7 +12,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep, table
-from bench.runtime.made import portfolio
 from bench.serve.client import Work, load, loop_factory, percentile_ms, work
-from bench.serve.process import server
+from bench.serve.process import served
 from edgeshift.portfolio import Portfolio
 
 RUN = Run(
@@ -82,20 +80,19 @@ def main() -> None:
     parser.add_argument("--no-record", action="store_true")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        found = Portfolio.open(asked.portfolio) if asked.portfolio else portfolio(Path(folder) / "p")
-        with server(found.path) as at:
-            first = work(found.path, at.model)
-            variant = max(found, key=lambda v: v.accuracy["validation"])
-            shape = first.arrays[0].shape
-            named = work(found.path, at.model, version=variant.name)
-            with plain(found.path_of(variant, "onnx"), shape) as port:
-                bare = replace(named, answers=tuple({b"": b""} for _ in named.answers))
-                for _ in range(asked.pairs):
-                    for connections in (1, 4):
-                        ours = window(at.host, at.port, named, asked.requests, connections)
-                        theirs = window("127.0.0.1", port, bare, asked.requests, connections)
-                        rows += [{"server": "edgeshift", **ours}, {"server": "plain", **theirs}]
+    with served(asked.portfolio) as (place, at):
+        found = Portfolio.open(place)
+        first = work(found.path, at.model)
+        variant = max(found, key=lambda v: v.accuracy["validation"])
+        shape = first.arrays[0].shape
+        named = work(found.path, at.model, version=variant.name)
+        with plain(found.path_of(variant, "onnx"), shape) as port:
+            bare = replace(named, answers=tuple({b"": b""} for _ in named.answers))
+            for _ in range(asked.pairs):
+                for connections in (1, 4):
+                    ours = window(at.host, at.port, named, asked.requests, connections)
+                    theirs = window("127.0.0.1", port, bare, asked.requests, connections)
+                    rows += [{"server": "edgeshift", **ours}, {"server": "plain", **theirs}]
     print(table(rows, ["server", "connections", "failed", "rate", "p50_ms", "p99_ms"]))
     findings = []
     for connections in (1, 4):
