@@ -32,11 +32,73 @@ def test_without_a_clock_the_own_slowdown_stands_for_it(slowdown: float, index: 
     assert at(None, slowdown=slowdown).variant == index
 
 
+def after(points: list[tuple[float, int, float]], memory: tuple[float, ...] = ()) -> tuple[float, ...]:
+    """What it remembers after 50 answers at each clock, of that variant, with that slowdown."""
+    for share, active, slowdown in points:
+        for _ in range(50):
+            state = State(
+                0,
+                active,
+                slowdown=slowdown,
+                slowdown_age_s=0.0,
+                sensors={"cpufreq": Reading(share)},
+                memory=memory,
+            )
+            memory = Frequency(inner=Fixed(variant=-1), target_ms=50.0).choose(state, LADDER).memory
+    return memory
+
+
 def test_a_share_that_does_not_stretch_is_learned() -> None:
-    memory: tuple[float, ...] = ()
-    for _ in range(30):
-        for share in (1.0, 0.8, 0.5):
-            # Truly 0.1 / f + 0.9: memory-bound.
-            memory = at(share, memory, slowdown=0.1 / share + 0.9).memory
-    # 40 * (0.1 / 0.4 + 0.9) = 46 ms, where the profile says 20 / 0.4 + 20 = 70.
+    # Truly 0.1 / f + 0.9: memory-bound. 40 * (0.1 / 0.4 + 0.9) = 46 ms, where the profile says 20 / 0.4 + 20 = 70.
+    memory = after([(f, 2, 0.1 / f + 0.9) for f in (1.0, 0.8, 0.5)])
     assert (at(0.4).variant, at(0.4, memory).variant) == (1, 2)
+
+
+def test_a_variant_never_seen_is_taken_to_stretch_as_the_others_do() -> None:
+    # Seen: only the middle one, fully compute-bound. The large one then takes 40 / f, 50 ms at 0.8.
+    memory = after([(f, 1, 1 / f) for f in (1.0, 0.8, 0.5)])
+    assert [at(f, memory).variant for f in (0.81, 0.79)] == [2, 1]
+    # By its profile it would be 20 / 0.7 + 20 = 48.6.
+    assert (at(0.7).variant, at(0.7, memory).variant) == (2, 1)
+
+
+def test_each_variant_has_a_fit_of_its_own() -> None:
+    # The large one does not stretch at all, the middle one in full: 40 ms at any clock, 20 / f = 50 at 0.4.
+    memory = after([(f, v, 1.0 if v == 2 else 1 / f) for v in (1, 2) for f in (1.0, 0.8, 0.5)])
+    assert at(0.3, memory).variant == 2
+    # Slower than its profile throughout, the large one misses the target and the middle one's own fit decides.
+    slow = after([(f, v, 1.3 if v == 2 else 1 / f) for v in (1, 2) for f in (1.0, 0.8, 0.5)])
+    assert [at(f, slow).variant for f in (0.41, 0.39)] == [1, 0]
+
+
+def test_what_was_smoothed_over_a_change_of_the_clock_does_not_count() -> None:
+    # The clock changes with every answer, so that each slowdown is that of another clock.
+    memory: tuple[float, ...] = ()
+    for _ in range(100):
+        for share in (1.0, 0.8, 0.5):
+            memory = at(share, memory, slowdown=0.1 / share + 0.9).memory
+    assert at(0.4, memory).variant == at(0.4).variant == 1
+
+
+def test_a_ladder_of_another_length_starts_to_learn_anew() -> None:
+    memory = after([(f, 2, 0.1 / f + 0.9) for f in (1.0, 0.8, 0.5)])
+    assert at(0.4, memory[:-1]).variant == at(0.4).variant
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.04, 1.6, float("nan"), float("inf")])
+def test_without_clock_and_slowdown_the_smallest_answers(share: float | None) -> None:
+    sensors = {} if share is None else {"cpufreq": Reading(share)}
+    state = State(0, 2, sensors=sensors)
+    decision = Frequency(inner=Fixed(variant=-1), target_ms=50.0).choose(state, LADDER)
+    assert (decision.variant, decision.cause) == (0, "clock unknown")
+
+
+def test_a_clock_read_too_long_ago_does_not_count() -> None:
+    state = State(0, 2, sensors={"cpufreq": Reading(1.0, age_s=5.1)})
+    assert Frequency(inner=Fixed(variant=-1), target_ms=50.0).choose(state, LADDER).variant == 0
+
+
+def test_the_nearest_under_the_target_is_chosen_not_the_nearest() -> None:
+    # At 0.95 the large one takes 41.05 ms, 1.05 above a target of 40, the middle one 20.5.
+    state = State(0, 2, sensors={"cpufreq": Reading(0.95)})
+    assert Frequency(inner=Fixed(variant=-1), target_ms=40.0).choose(state, LADDER).variant == 1

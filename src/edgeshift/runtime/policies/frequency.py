@@ -15,6 +15,11 @@ PLAUSIBLE_SHARE = (0.05, 1.5)
 KEPT = 0.999
 # Points and variance of 1/f before the fit is used: three clocks 0.2 apart give 0.1.
 ENOUGH, SPREAD = 30.0, 0.01
+# Answers of one variant at one clock before its slowdown counts: what is smoothed at 0.3 then holds under 3 % of
+# the variant or the clock before.
+STEADY = 10
+# What is remembered: clock, variant, answers since either changed; then five sums of all variants and of each.
+HEAD, SUMS = 3, 5
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,10 @@ class Frequency(Policy):
     """A cap on another policy: the largest variant whose predicted latency at this clock is under the target.
 
     The clock is the sensor `cpufreq`; without one that can be trusted, the own slowdown of the last 5 s stands for it.
-    A variant takes `a / f + b`: at first with `b` = the profile's `fixed_ms`, later with a share that is
-    fitted to the slowdowns seen at different clocks, by least squares with forgetting. Dynamic frequency then
-    changes the variant instead of the latency, as in the paper, whose table is here a formula.
+    A variant takes `a / f + b`: at first with `b` = the profile's `fixed_ms`, then with the share that all
+    variants together show, and with its own as soon as it was seen at clocks enough. Shares are fitted by least
+    squares with forgetting to the slowdowns seen while clock and variant stay. Dynamic frequency then changes the
+    variant instead of the latency, as in the paper, whose table is here a formula.
 
     Attributes:
         inner: Policy that chooses below the cap, or its name.
@@ -50,31 +56,53 @@ class Frequency(Policy):
         share("margin", self.margin)
 
     def choose(self, state: State, ladder: Ladder) -> Decision:
-        """See `Policy.choose`. Remembers the sums of the fit; this request's point counts from the next on."""
-        sums = state.memory[:5] if len(state.memory) >= 5 else (0.0,) * 5
-        rest = state.but(memory=state.memory[5:])
+        """See `Policy.choose`. Remembers the sums of the fits; this request's point counts from the next on."""
+        size = HEAD + SUMS * (1 + len(ladder))
+        memory = state.memory[:size] if len(state.memory) >= size else (0.0,) * size
+        rest = state.but(memory=state.memory[size:])
         clock = trusted(state, "cpufreq", *PLAUSIBLE_SHARE)
         fresh = 0 <= state.slowdown_age_s <= MAX_AGE_S and SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]
         if clock is None and not fresh:
-            return answered_by(self.inner, rest, ladder, 0, "clock unknown", sums)
+            return answered_by(self.inner, rest, ladder, 0, "clock unknown", memory)
         target_ms = self.target_ms or self.margin * 1000 * state.deadline_s
         top = 0
         for index in range(len(ladder) - 1, 0, -1):
-            if _predicted_ms(ladder.profiles[index], clock, state.slowdown, sums) <= target_ms:
+            if _predicted_ms(ladder.profiles[index], index, clock, state.slowdown, memory) <= target_ms:
                 top = index
                 break
         if clock is not None and fresh:
-            x, y = 1 / clock, state.slowdown
-            sums = tuple(KEPT * s + new for s, new in zip(sums, (1.0, x, y, x * x, x * y), strict=True))
-        return answered_by(self.inner, rest, ladder, top, "clock", sums)
+            memory = _learned(memory, clock, state)
+        return answered_by(self.inner, rest, ladder, top, "clock", memory)
 
 
-def _predicted_ms(profile: Profile, clock: float | None, slowdown: float, sums: tuple[float, ...]) -> float:
+def _learned(memory: tuple[float, ...], clock: float, state: State) -> tuple[float, ...]:
+    """The sums with one more point, if clock and variant have been the same for long enough."""
+    same = memory[0] == clock and memory[1] == state.active
+    steady = min(memory[2] + 1, STEADY) if same else 0.0
+    head = (clock, float(state.active), steady)
+    if steady < STEADY:
+        return head + memory[HEAD:]
+    x, y = 1 / clock, state.slowdown
+    point = (1.0, x, y, x * x, x * y)
+    own = HEAD + SUMS * (1 + state.active)
+    return (
+        *head,
+        *(KEPT * s + new for s, new in zip(memory[HEAD : HEAD + SUMS], point, strict=True)),
+        *memory[HEAD + SUMS : own],
+        *(KEPT * s + new for s, new in zip(memory[own : own + SUMS], point, strict=True)),
+        *memory[own + SUMS :],
+    )
+
+
+def _predicted_ms(
+    profile: Profile, index: int, clock: float | None, slowdown: float, memory: tuple[float, ...]
+) -> float:
     """The variant's latency at that clock; at that slowdown if the clock is unknown."""
     if clock is None:
         return profile.latency_ms * slowdown
-    n, x, y, xx, xy = sums
-    if n >= ENOUGH and (variance := xx / n - (x / n) ** 2) >= SPREAD:
-        moving = max(0.0, (xy / n - x * y / n**2) / variance)
-        return profile.latency_ms * (moving / clock + max(0.0, y / n - moving * x / n))
+    for start in (HEAD + SUMS * (1 + index), HEAD):
+        n, x, y, xx, xy = memory[start : start + SUMS]
+        if n >= ENOUGH and (variance := xx / n - (x / n) ** 2) >= SPREAD:
+            moving = max(0.0, (xy / n - x * y / n**2) / variance)
+            return profile.latency_ms * (moving / clock + max(0.0, y / n - moving * x / n))
     return (profile.latency_ms - profile.fixed_ms) / clock + profile.fixed_ms
