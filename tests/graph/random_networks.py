@@ -66,6 +66,28 @@ class ChannelsLast(nn.Module):
         return self.layer(x.movedim(1, -1)).movedim(-1, 1)
 
 
+class Pick(nn.Module):
+    """Channels at positions that a buffer names."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.tensor(order))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(1, self.order)
+
+
+class Mix(nn.Module):
+    """A linear layer over the channels, spelled as an einsum."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("ncs,oc->nos", x.flatten(2), self.weight).unflatten(2, x.shape[2:])
+
+
 @dataclass(frozen=True)
 class Step:
     """One operator: what it does, which tensors it takes, which module it runs, its options."""
@@ -130,6 +152,22 @@ class RandomNetwork(nn.Module):
     def shuffle(self, x: Tensor, groups: int) -> Tensor:
         n, c, *space = x.shape
         return x.reshape(n, groups, c // groups, *space).transpose(1, 2).reshape(n, c, *space)
+
+    def select(self, x: Tensor, order: tuple[int, ...]) -> Tensor:
+        return x[:, torch.tensor(order)]
+
+    def repeat(self, x: Tensor, times: int) -> Tensor:
+        return x.repeat(1, times, *[1] * (x.dim() - 2))
+
+    def interleave(self, x: Tensor, times: int) -> Tensor:
+        return x.repeat_interleave(times, 1)
+
+    def slide(self, x: Tensor, axis: int) -> Tensor:
+        return x.unfold(axis, 2, 1).amax(-1)
+
+    def windows(self, x: Tensor, padding: int) -> Tensor:
+        high, wide = x.shape[2] + 2 * padding - 1, x.shape[3] + 2 * padding
+        return F.unfold(x, (2, 1), padding=padding).unflatten(2, (high, wide))
 
     def option_a(self, x: Tensor, low: int, high: int) -> Tensor:
         rank = x.dim() - 2
@@ -208,7 +246,7 @@ class Builder:
             kinds = (
                 "conv", "conv", "conv", "bn", "activation", "depthwise", "pair", "cat", "cut", "reuse",
                 "pool", "transposed", "upsample", "gate", "scale", "norm", "pad_space", "option_a", "shuffle",
-                "to_vector", "last", "over_channels", "dead_end",
+                "to_vector", "last", "over_channels", "dead_end", "pick", "copies", "mix", "slide", "windows",
             )  # fmt: skip
         getattr(self, f"_{self.choose(kinds)}")(x, shape)
 
@@ -378,6 +416,34 @@ class Builder:
     def _shuffle(self, x: int, shape: tuple[int, ...]) -> None:
         groups = self.divisor(shape[0])
         self.run("shuffle", (x,), (groups,), shape)
+
+    def _pick(self, x: int, shape: tuple[int, ...]) -> None:
+        order = [self.choose(range(shape[0])) for _ in range(self.choose((3, 1, 2, 5)))]
+        if self.choose((True, False)):
+            self.run_layer(x, Pick(order), (len(order), *shape[1:]))
+        else:
+            self.run("select", (x,), (tuple(order),), (len(order), *shape[1:]))
+
+    def _copies(self, x: int, shape: tuple[int, ...]) -> None:
+        times = self.choose((2, 3))
+        if times * shape[0] <= 24:
+            self.run(self.choose(("repeat", "interleave")), (x,), (times,), (times * shape[0], *shape[1:]))
+
+    def _mix(self, x: int, shape: tuple[int, ...]) -> None:
+        out = self.choose(WIDTHS)
+        self.run_layer(x, Mix(shape[0], out), (out, *shape[1:]))
+
+    def _slide(self, x: int, shape: tuple[int, ...]) -> None:
+        axis = self.choose(range(2, self.rank + 2))
+        if shape[axis - 1] > 1:
+            space = [n - 1 if d == axis - 1 else n for d, n in enumerate(shape)]
+            self.run("slide", (x,), (axis,), tuple(space))
+
+    def _windows(self, x: int, shape: tuple[int, ...]) -> None:
+        padding = self.choose((0, 1))
+        if self.rank == 2 and 2 * shape[0] <= 24 and shape[1] + 2 * padding > 1:
+            high, wide = shape[1] + 2 * padding - 1, shape[2] + 2 * padding
+            self.run("windows", (x,), (padding,), (2 * shape[0], high, wide))
 
     def _to_vector(self, x: int, shape: tuple[int, ...]) -> None:
         name = self.choose(("mean_space", "max_space", "flatten"))

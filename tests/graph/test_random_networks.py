@@ -70,7 +70,7 @@ def test_the_generator_reaches_every_operator() -> None:
         "Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d",
         "LayerNorm", "RMSNorm", "Linear", "PReLU", "Gate", "Scale", "ChannelsLast", "MaxPool2d", "AvgPool2d",
         "add", "mul", "sub", "maximum", "cat", "chunk", "split", "slice", "flip", "shuffle", "option_a",
-        "pad_space", "upsample",
+        "pad_space", "upsample", "Pick", "Mix", "select", "repeat", "interleave", "slide", "windows",
         "mean_space", "max_space", "over_channels", "softmax", "flatten", "cumsum", "constant",
     }  # fmt: skip
     assert wanted <= kinds

@@ -130,7 +130,7 @@ def learn(graph: ChannelGraph) -> Facts:
     for node in graph.nodes:
         rules()[node.kind].constants(node, facts)
     for number in graph.outputs:
-        facts.add_read(number, np.ones((1,) * len(graph.shape(number)), np.bool_))
+        facts.read_all_of(number)
     for node in reversed(graph.nodes):
         rules()[node.kind].reads(node, facts)
     return facts
@@ -292,21 +292,27 @@ def _keep_carriers(verdict: Verdict, demands: Demands) -> list[Array]:
     Returns:
         Per merge, the atoms of its channels.
     """
-    votes: dict[int, int] = {}
     atoms_of = []
-    for merge in demands.merges:
+    open_: dict[
+        int, dict[int, float]
+    ] = {}  # merge that no channel carries yet -> atom -> size of its constant
+    votes: dict[int, dict[int, None]] = {}  # atom -> merges that it could carry, in order
+    for k, merge in enumerate(demands.merges):
         vector = verdict.ties.axis(merge.value, merge.axis)
         atoms = np.zeros(0, np.int64) if vector is None else verdict.ties.roots(vector[merge.channels])
         atoms_of.append(atoms)
-        for atom in set(atoms.tolist()):
-            votes[atom] = votes.get(atom, 0) + 1
-    for merge, atoms in zip(demands.merges, atoms_of, strict=True):
         if atoms.size and not verdict.alive[atoms].any():
-            ranks = [
-                (votes[a], abs(float(c)), -i)
-                for i, (a, c) in enumerate(zip(atoms.tolist(), merge.constants, strict=True))
-            ]
-            verdict.alive[atoms[-max(ranks)[2]]] = True
+            open_[k] = dict(zip(atoms.tolist(), np.abs(merge.constants).tolist(), strict=True))
+            for atom in open_[k]:
+                votes.setdefault(atom, {})[k] = None
+    while open_:  # the channel that most of them can share, again and again; of those, the largest constant
+        best = max(
+            votes, key=lambda a: (len(votes[a]), max((open_[k][a] for k in votes[a]), default=0.0), -a)
+        )
+        verdict.alive[best] = True
+        for k in list(votes[best]):
+            for atom in open_.pop(k):
+                del votes[atom][k]
     if atoms_of:
         make_whole(verdict)
     return atoms_of

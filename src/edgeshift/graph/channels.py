@@ -2,7 +2,7 @@
 """The channel graph: operators, tensors and parameters, as small as the analysis needs. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -91,6 +91,11 @@ class ChannelGraph:
         return {out: node for node in self.nodes for out in node.outputs}
 
     @cached_property
+    def spelled(self) -> list[tuple[int, Node]]:
+        """Positions and nodes with sizes that the user's code spells out."""
+        return [(p, n) for p, n in enumerate(self.nodes) if n.attributes.get("spelled")]
+
+    @cached_property
     def rank(self) -> int:
         """The most axes that a value has."""
         return max((len(v.shape) for v in self.values), default=0)
@@ -113,6 +118,27 @@ class ChannelGraph:
                 if number is not None:
                     found.setdefault(number, []).append(position)
         return found
+
+
+def join_pads(graph: ChannelGraph) -> ChannelGraph:
+    """Let convolutions read what is before a padding with zeros of their own space: to channels it is the same.
+
+    The graph's nodes are changed in place; a padding that nobody else reads stays, unread.
+    """
+    for position, node in enumerate(graph.nodes):
+        x = node.inputs[0] if node.kind == "conv" else None
+        maker = None if x is None else graph.makers.get(x)
+        if maker is None or maker.kind != "pad" or maker.attributes["value"] != 0:
+            continue
+        lead = len(graph.shape(x)) - int(node.attributes["rank"])
+        widths = (*maker.attributes["before"], *maker.attributes["after"])
+        around = maker.attributes["before"][:lead] + maker.attributes["after"][:lead]
+        if min(widths) >= 0 and not any(around):
+            inputs = (maker.inputs[0], *node.inputs[1:])
+            attributes = {**node.attributes, "padded": True}
+            graph.nodes[position] = replace(node, inputs=inputs, attributes=attributes)
+    vars(graph).pop("makers", None)
+    return graph
 
 
 def groups_of_reshape(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
@@ -208,8 +234,18 @@ def any_along(array: Array, axis: int, size: int) -> Array:
     """`(size,)`, bool: whether anything is true at each position of one axis."""
     if array.size == size == array.shape[axis]:
         return array.reshape(-1)
+    if array.size == 1:
+        return np.full(size, array.item())
     others = tuple(d for d in range(array.ndim) if d != axis)
     return np.broadcast_to(array.any(others), (size,))
+
+
+def all_of(rank: int) -> Array:
+    """ "Everything", as bool of that rank; not to be written to."""
+    return _EVERYTHING[rank] if rank < len(_EVERYTHING) else np.ones((1,) * rank, np.bool_)
+
+
+_EVERYTHING = [np.ones((1,) * rank, np.bool_) for rank in range(8)]
 
 
 def fit_reads(array: Array, shape: tuple[int, ...]) -> Array:

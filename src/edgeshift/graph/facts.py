@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeshift.graph.channels import Array, ChannelGraph, Node, along, any_along, fit_reads
+from edgeshift.graph.channels import Array, ChannelGraph, Node, all_of, along, any_along, fit_reads
 from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
 from edgeshift.graph.weights import finite, nonzero
@@ -23,7 +23,6 @@ class Facts:
         shares: Values whose last axis sums to one, such as the output of a softmax.
         tainted: Per value, whether NaN or infinity may flow in it, so that "times zero" is not zero.
         pairs: What `pairs_of` found.
-        idle: Weight -> its columns without any number that is not zero, once somebody looked.
         infinite: Parameter -> whether it has numbers that are not finite.
         ranges: Bounds of values.
         channels: What `channel` found.
@@ -36,7 +35,6 @@ class Facts:
     tainted: list[bool] = field(default_factory=list)
     shares: set[int] = field(default_factory=set)
     pairs: dict[int, Array] = field(default_factory=dict)
-    idle: dict[int, Array] = field(default_factory=dict)
     infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
     channels: dict[tuple[int, int], Array] = field(default_factory=dict)
@@ -110,12 +108,18 @@ class Facts:
         self.read[number] = self.read[number] | fit_reads(array, shape)
         self.needs.pop(number, None)
 
+    def read_all_of(self, number: int | None) -> None:
+        """Note that all of a value is read."""
+        if number is not None:
+            self.read[number] = all_of(len(self.graph.values[number].shape))
+            self.needs.pop(number, None)
+
     def read_whole(self, node: Node) -> None:
         """Every input is read wherever any output is."""
         if any(self.read[o].any() for o in node.outputs):
             for number in node.inputs:
                 if number is not None:
-                    self.add_read(number, np.ones((1,) * len(self.graph.shape(number)), np.bool_))
+                    self.read_all_of(number)
 
     def is_tainted(self, number: int | None) -> bool:
         """Whether NaN or infinity may flow in a value."""
@@ -220,6 +224,7 @@ class Edits:
         attributes: Position of the node -> attribute -> new value, such as `{"groups": 3}`.
         rows: Parameter value -> `(rows,)` float64 factor on each row.
         shifts: Parameter value -> `(rows,)` float64 to add to it.
+        tables: Buffer of positions -> the new ones.
     """
 
     bias: dict[int, Array] = field(default_factory=dict)
@@ -228,6 +233,7 @@ class Edits:
     attributes: dict[int, dict[str, object]] = field(default_factory=dict)
     rows: dict[int, Array] = field(default_factory=dict)
     shifts: dict[int, Array] = field(default_factory=dict)
+    tables: dict[int, Array] = field(default_factory=dict)
 
 
 class Fate(Protocol):

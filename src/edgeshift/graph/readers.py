@@ -64,7 +64,6 @@ class Reader:
             return found
         seen = scan(self.matrix(facts), columns)
         facts.infinite.setdefault(self.w, not seen.finite)
-        facts.idle[self.w] = seen.idle
         return seen.rows
 
     def heard(self, facts: Facts, rows: Array, among: Array | None = None) -> Array:
@@ -85,9 +84,6 @@ class Reader:
             else:
                 found = scan(numbers, rows).rows
             return found if among is None else found & among
-        idle = facts.idle.get(self.w)
-        if idle is not None:
-            among = ~idle if among is None else among & ~idle
         return columns_met(self.matrix(facts), rows, among)
 
     def broken(self, facts: Facts, rows: Array) -> Array:
@@ -222,7 +218,7 @@ def reader_reads(reader: Reader, facts: Facts) -> None:
         return
     for number in (reader.w, reader.bias):
         if number is not None:
-            facts.add_read(number, np.ones((1,) * len(facts.graph.values[number].shape), np.bool_))
+            facts.read_all_of(number)
     size = facts.graph.values[reader.x].shape[reader.axis]
     if facts.numbers(reader.w) is None or facts.is_tainted(reader.x):
         read = np.ones(size, np.bool_)

@@ -38,7 +38,7 @@ class Settled:
 def spelled_nodes(verdict: Verdict) -> list[tuple[int, Node]]:
     """Positions and nodes whose spelled-out sizes the cut changes."""
     found = []
-    for position, node in enumerate(verdict.graph.nodes):
+    for position, node in verdict.graph.spelled:
         if any(old != new for _, old, new in changes_of(node, verdict)):
             found.append((position, node))
     return found

@@ -216,6 +216,10 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool 
         if shift is not None:
             tensor = (tensor.double() + torch.from_numpy(shift)).to(torch.float64 if wide else tensor.dtype)
         fresh[value.param] = _select(tensor, index, grid, columns, desk, wide=wide)
+    for number, positions in edits.tables.items():
+        if not wide:
+            name = graph.values[number].param
+            fresh[name] = torch.from_numpy(positions).to(tensors[name].dtype)
     for position, delta in edits.bias.items():
         name, bias = _new_bias(tensors, verdict, position, delta, rows)
         weight = graph.nodes[position].inputs[1]
@@ -355,6 +359,7 @@ def _attributes(
         assert weight is not None
         owner = verdict.graph.values[weight].param.rpartition(".")[0]
         found.setdefault(owner, {}).update(changes)
+    after = dict(small.named_modules())
     for name, old in model.named_modules():
         if not isinstance(old, SIZED):
             continue
@@ -362,7 +367,7 @@ def _attributes(
         # A layer with modules of its own has its tensors made by those, as torch's parametrizations do.
         if not old._modules and cuts.isdisjoint(map(id, own)):
             continue
-        module = small.get_submodule(name)
+        module = after[name]
         groups = found.get(name, {}).get("groups", getattr(module, "groups", 1))
         changed = {k: v for k, v in _sizes(module, groups).items() if getattr(old, k) != v}
         if changed:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which rows of a weight meet which columns: exact answers in one pass over the numbers, mostly less.
 
-A sum that is not zero shows that something in it is not, and costs one matrix-vector product, which is as quick as
-reading the memory. Only where a sum is zero the numbers themselves are looked at. A number that is not finite makes
-every sum that it is in not finite, even times zero, and so is never missed.
+Bits are joined by "or", which cannot cancel as sums do and runs at the speed of the memory. All that is left of a row
+without its signs is 0 only if the row is, and has all bits of the exponent only if one of its numbers is not finite or
+several make them up together; only then the numbers themselves are looked at.
 """
 
 from typing import Any, NamedTuple
@@ -14,9 +14,13 @@ from edgeshift.graph.channels import Array
 
 # Numbers looked at in one go: few enough to stay in the cache, and to keep memory flat.
 CHUNK = 1 << 18
-# Rows that are looked at first: enough to find nearly every column that is read in a dense weight.
+# Rows, or columns, that are looked at first: enough to find nearly everything that is met in a dense weight.
 FIRST = 8
-WORDS: dict[Any, Any] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+# Float type -> the integers that hold its bits, the mask that takes the sign away, and that of the exponent.
+WORDS: dict[Any, tuple[Any, Any, Any]] = {
+    np.dtype(np.float32): (np.int32, np.int32(0x7FFFFFFF), np.int32(0x7F800000)),
+    np.dtype(np.float64): (np.int64, np.int64(0x7FFFFFFFFFFFFFFF), np.int64(0x7FF0000000000000)),
+}
 
 
 class Scan(NamedTuple):
@@ -24,17 +28,15 @@ class Scan(NamedTuple):
 
     Attributes:
         rows: `(rows,)`, bool: a number that is not zero in one of the asked columns, or one that is not finite.
-        finite: Whether all sums are finite; False also where finite numbers overflow.
-        idle: `(columns,)`, bool: no row has a number that is not zero.
+        finite: Whether all numbers are.
     """
 
     rows: Array
     finite: bool
-    idle: Array
 
 
 def scan(weight: Array, columns: Array) -> Scan:
-    """Read a weight once, block by block, so that both questions find the block in the cache.
+    """Rows that meet some columns, and whether all numbers are finite.
 
     Args:
         weight: `(rows, columns, *taps)`.
@@ -42,38 +44,40 @@ def scan(weight: Array, columns: Array) -> Scan:
     """
     rows = len(weight)
     if not weight.size:
-        return Scan(np.zeros(rows, np.bool_), True, np.ones(len(columns), np.bool_))
-    flat = weight.reshape(rows, -1)
-    bits, sign = _bits(weight)
-    bits = bits.reshape(rows, -1)
-    taps = flat.shape[1] // len(columns)
-    wanted = columns if taps == 1 else np.repeat(columns, taps)
-    vector = wanted.astype(flat.dtype if flat.dtype.kind == "f" else np.float64)
+        return Scan(np.zeros(rows, np.bool_), True)
+    bits, sign, exponent = _bits(weight)
+    flat = bits.reshape(rows, -1)
+    joined = np.bitwise_or.reduce(flat, axis=1) & sign
+    live = joined != 0
+    broken = _broken(weight, (joined & exponent) == exponent) if exponent else np.zeros(rows, np.bool_)
+    if not columns.all():
+        picked = np.flatnonzero(columns)
+        solid = flat.reshape(rows, len(columns), -1)
+        met = ((solid[:, picked[:FIRST]] & sign) != 0).any((1, 2))
+        doubtful = np.flatnonzero(live & ~met)
+        wanted = np.repeat(columns, solid.shape[2])
+        step = max(1, CHUNK // flat.shape[1])
+        for start in range(0, len(doubtful), step):
+            which = doubtful[start : start + step]
+            met[which] = (((flat[which] & sign) != 0) & wanted).any(1)
+        live = met | broken
+    return Scan(live, not broken.any())
+
+
+def _broken(weight: Array, doubtful: Array) -> Array:
+    """`(rows,)`, bool: rows with a number that is not finite, of those in doubt."""
+    broken = np.zeros(len(weight), np.bool_)
+    which = np.flatnonzero(doubtful)
+    flat = weight.reshape(len(weight), -1)
     step = max(1, CHUNK // flat.shape[1])
-    sums = np.empty(rows, vector.dtype)
-    met = np.zeros(flat.shape[1], bits.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, rows, step):
-            end = start + step
-            sums[start:end] = flat[start:end] @ vector
-            met |= np.bitwise_or.reduce(bits[start:end], axis=0)
-    live = sums != 0  # NaN is not zero
-    doubtful = np.flatnonzero(~live)
-    whole = bool(columns.all())
-    for start in range(0, len(doubtful), step):
-        which = doubtful[start : start + step]
-        numbers = flat[which] != 0
-        live[which] = (numbers if whole else numbers & wanted).any(1)
-    idle = (met & sign) == 0
-    if taps > 1:
-        idle = idle.reshape(len(columns), taps).all(1)
-    return Scan(live, bool(np.isfinite(sums).all()), idle)
+    for start in range(0, len(which), step):
+        here = which[start : start + step]
+        broken[here] = ~np.isfinite(flat[here]).all(1)
+    return broken
 
 
 def columns_met(weight: Array, rows: Array, among: Array | None = None) -> Array:
     """Columns on which one of these rows has a number that is not zero; NaN is none.
-
-    Bits are joined by "or", which cannot cancel as sums do and runs as quickly.
 
     Args:
         weight: `(rows, columns, *taps)`.
@@ -87,7 +91,7 @@ def columns_met(weight: Array, rows: Array, among: Array | None = None) -> Array
     found = np.zeros(count, np.bool_)
     if not weight.size:
         return found
-    bits, sign = _bits(weight)
+    bits, sign, _ = _bits(weight)
     flat = bits.reshape(len(weight), -1)
     picked = np.flatnonzero(rows)
     done, size = 0, FIRST
@@ -102,12 +106,12 @@ def columns_met(weight: Array, rows: Array, among: Array | None = None) -> Array
     return found if among is None else found & among
 
 
-def _bits(weight: Array) -> tuple[Array, Any]:
-    """The numbers as integers that are 0 only for zero, once the sign is masked away; and that mask."""
+def _bits(weight: Array) -> tuple[Array, Any, Any]:
+    """The numbers as integers, 0 only for zero but for the sign; masks of all but the sign, and of the exponent."""
     if weight.dtype in WORDS:
-        word = WORDS[weight.dtype]
-        return weight.view(word), np.iinfo(word).max
-    return (weight != 0).astype(np.int8), np.int8(1)
+        word, sign, exponent = WORDS[weight.dtype]
+        return weight.view(word), sign, exponent
+    return (weight != 0).astype(np.int8), np.int8(1), 0
 
 
 def nonzero(weight: Array) -> Array:
@@ -121,15 +125,14 @@ def nonzero(weight: Array) -> Array:
 
 
 def finite(weight: Array) -> bool:
-    """Whether every number is finite; False also where their sum overflows, which errs to the careful side."""
+    """Whether every number is finite."""
     if weight.dtype.kind != "f" or not weight.size:
         return True
-    if weight.ndim < 2:
+    if weight.ndim < 2 or weight.dtype not in WORDS:
         return bool(np.isfinite(weight).all())
-    flat = weight.reshape(len(weight), -1)
-    # numpy's own sum takes five times as long as a matrix-vector product.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(flat @ np.ones(flat.shape[1], flat.dtype)).all())
+    bits, sign, exponent = _bits(weight)
+    joined = np.bitwise_or.reduce(bits.reshape(len(weight), -1), axis=1) & sign
+    return not _broken(weight, (joined & exponent) == exponent).any()
 
 
 def broken_columns(weight: Array, rows: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from edgeshift.graph.channels import Array, ChannelGraph, Node, Value
+from edgeshift.graph.channels import Array, ChannelGraph, Node, Value, join_pads
 from edgeshift.graph.onnx_model import (
     MOVES,
     Settled,
@@ -69,7 +69,9 @@ class OnnxTrace:
 
 def trace_onnx(settled: Settled, trial: Trial) -> OnnxTrace:
     """The channel graph of a settled model that was tried out."""
-    return _Front(settled, trial).trace
+    made = _Front(settled, trial).trace
+    join_pads(made.graph)
+    return made
 
 
 class _Front:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgeshift.core.errors import BadWeights
-from edgeshift.graph.channels import ChannelGraph, Node, Value
+from edgeshift.graph.channels import ChannelGraph, Node, Value, join_pads
 from edgeshift.graph.fronts.record import Look, Recording, Step
 
 # A call and a tensor, in torch.export's form and in that of a recording.
@@ -157,6 +157,7 @@ class Walker:
             id(t): n for n, t in reversed(self.tensors.items())
         }  # a shared tensor has several names
         self.params: dict[str, Number] = {}
+        self.modules = dict(model.named_modules())
 
     def exported(self, program: torch.export.ExportedProgram) -> ChannelGraph:
         """The graph of what torch.export gave."""
@@ -179,7 +180,7 @@ class Walker:
             elif node.op == "output":
                 flat = [a for a in node.args[0] if isinstance(a, torch.fx.Node)]
                 self.graph.outputs = [self.of(a) for a in flat]
-        return self.graph
+        return join_pads(self.graph)
 
     def recorded(self, recording: Recording) -> ChannelGraph:
         """The graph of one recorded run."""
@@ -193,7 +194,7 @@ class Walker:
                 name = step.name if step.name in self.tensors else None
                 self.given(step, step.tensor, name, step.name)
         self.graph.outputs = [self.of(s) for s in recording.outputs]
-        return self.graph
+        return join_pads(self.graph)
 
     def given(self, node: Call, tensor: torch.Tensor, name: str | None, literal: str) -> None:
         """A parameter, a buffer, or a literal tensor of the user's code, which has no name of its own."""
@@ -242,16 +243,37 @@ class Walker:
         )
         return out
 
+    def keeps(self, number: int) -> bool:
+        """Whether a value is a buffer that a saved model holds."""
+        owner, _, leaf = self.graph.values[number].param.rpartition(".")
+        if not leaf or self.graph.values[number].trained or owner not in self.modules:
+            return False
+        return leaf not in self.modules[owner]._non_persistent_buffers_set
+
     def take(
-        self, x: Any, axis: int, index: Any, part: tuple[int, int] | None = None, *, spelled: bool = False
+        self,
+        x: Any,
+        axis: int,
+        index: Any,
+        part: tuple[int, int] | None = None,
+        *,
+        spelled: bool = False,
+        **options: Any,
     ) -> Number:
-        """Add a node that picks positions along an axis; see the rule `layout` for `part` and `spelled`."""
+        """Add a node that picks positions along an axis; see the rule `layout` for what it may be told."""
         shape = self.shape(x)
         axis %= len(shape)
         size = (*shape[:axis], len(index), *shape[axis + 1 :])
         picked = tuple(int(i) for i in index)
         return self.emit(
-            "take", [x], size, axis=axis, index=picked, part=part, spelled=(axis,) if spelled else ()
+            "take",
+            [x],
+            size,
+            axis=axis,
+            index=picked,
+            part=part,
+            spelled=(axis,) if spelled else (),
+            **options,
         )
 
     @property

@@ -244,7 +244,7 @@ class Attention:
         facts.add_read(k, per_head & ~zero_q)
         facts.add_read(v, np.asarray(needed.any(-2, keepdims=True)))
         if len(numbers) > 3:
-            facts.add_read(numbers[3], np.ones((1,) * len(facts.graph.shape(numbers[3])), np.bool_))
+            facts.read_all_of(numbers[3])
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
         """See `Rule.demand`: a pair stays unless one of the two is known to be zero."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeshift.core.card import Card
-from edgeshift.graph.channels import Array, Node, fit_reads, reshape_array
+from edgeshift.graph.channels import Array, Node, fit_reads, reshape_array, same_along
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate
 from edgeshift.graph.ties import Labels, Ties
 
@@ -18,8 +18,9 @@ class Layout:
 
     Kinds and their attributes: "permute" (`order`), "reshape" (none; shapes tell), "cat" (`axis`), "pad" (`before`,
     `after` per axis, `value`), "expand" (none), and "take" (`axis`, `index` = picked positions, `part` = (number,
-    count) where the axis is cut into equal parts, `free` = whoever picks may be told other positions). Any may have
-    `cuts`: axes of a parameter that may be cut.
+    count) where the axis is cut into equal parts, `free` = whoever picks may be told other positions; a second
+    input is the buffer that names them), and "pick" (`axis`; which positions only a run tells). Any may have `cuts`:
+    axes of a parameter that may be cut.
     """
 
     card: ClassVar[Card] = Card(
@@ -28,7 +29,7 @@ class Layout:
         paper="house rule",
         needs="weights",
     )
-    kinds: ClassVar[tuple[str, ...]] = ("permute", "reshape", "take", "cat", "pad", "expand")
+    kinds: ClassVar[tuple[str, ...]] = ("permute", "reshape", "take", "pick", "cat", "pad", "expand")
 
     def tie(self, node: Node, ties: Ties) -> None:
         """See `Rule.tie`."""
@@ -48,6 +49,15 @@ class Layout:
             ties.labels[out] = ties.reshape(labels, old, new)
         elif node.kind == "take":
             ties.labels[out] = self._tie_take(node, ties)
+        elif node.kind == "pick":
+            axis = int(node.attributes["axis"])
+            if axis in labels.box_axes():
+                ties.pin_value(x)
+                labels = Labels([None] * len(old))
+            ties.pin(labels.axes[axis])
+            ties.labels[out] = Labels(
+                [None if d == axis else v for d, v in enumerate(labels.axes)], labels.cells
+            )
         elif node.kind == "cat":
             ties.labels[out] = self._tie_cat(node, ties)
         elif node.kind == "pad":
@@ -70,7 +80,9 @@ class Layout:
             return Labels(list(labels.axes), labels.cells)
         part = node.attributes.get("part")
         vector = labels.axes[axis]
-        if labels.cells is None and vector is not None and node.attributes.get("free"):
+        table = node.inputs[1] if len(node.inputs) > 1 else None
+        free = node.attributes.get("free") and (table is None or ties.uses[table] == 1)
+        if labels.cells is None and vector is not None and free:
             return ties.take(labels, axis, index)
         if (
             labels.cells is None
@@ -160,6 +172,13 @@ class Layout:
             if known.shape[axis] > 1:
                 known = np.take(known, np.asarray(node.attributes["index"], np.int64), axis)
             facts.const[out] = known
+        elif node.kind == "pick":
+            same = same_along(known, int(node.attributes["axis"]))
+            facts.const[out] = (
+                np.take(known, [0], int(node.attributes["axis"]))
+                if same
+                else np.full((1,) * len(new), np.nan)
+            )
         elif node.kind == "cat":
             facts.const[out] = self._cat(
                 [i for i in node.inputs if i is not None], int(node.attributes["axis"]), facts
@@ -215,6 +234,7 @@ class Layout:
         elif node.kind == "reshape":
             facts.add_read(x, reshape_array(needed, new, old))
         elif node.kind == "take":
+            facts.read_all_of(node.inputs[1] if len(node.inputs) > 1 else None)
             axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"], np.int64)
             if facts.const[x].shape[axis] == 1 and needed.shape[axis] == 1 and old[axis] > 4096:
                 facts.add_read(x, needed)
@@ -227,6 +247,9 @@ class Layout:
             # Moved to the front, the picked axis takes a plain index; a position may be picked twice.
             np.logical_or.at(np.moveaxis(back, axis, 0), index, np.moveaxis(wide, axis, 0))
             facts.add_read(x, back)
+        elif node.kind == "pick":
+            facts.add_read(x, np.asarray(needed.any(int(node.attributes["axis"]), keepdims=True)))
+            facts.read_all_of(node.inputs[1])
         elif node.kind == "cat":
             axis, start = int(node.attributes["axis"]), 0
             for number in node.inputs:
@@ -253,7 +276,15 @@ class Layout:
         """See `Rule.demand`: channels only pass through."""
 
     def edit(self, position: int, node: Node, facts: Facts, fate: Fate, edits: Edits) -> None:
-        """See `Rule.edit`: nothing to change."""
+        """See `Rule.edit`: a table of positions names the new ones."""
+        if node.kind != "take" or len(node.inputs) < 2:
+            return
+        axis, index = int(node.attributes["axis"]), np.asarray(node.attributes["index"], np.int64)
+        x, table = node.inputs
+        assert x is not None and table is not None
+        stays, made = fate.kept(x, axis), fate.kept(node.outputs[0], axis)
+        if not stays.all():
+            edits.tables[table] = (np.cumsum(stays) - 1)[index[made]]
 
     def macs(self, node: Node, fate: Fate) -> int:
         """See `Rule.macs`: none."""

@@ -14,7 +14,11 @@ from edgeshift.graph.ties import Labels, Ties
 
 @dataclass(frozen=True)
 class Lookup:
-    """Kinds: "embedding" (weight, index), "pixel_shuffle" and "pixel_unshuffle" (`factor`)."""
+    """Kinds: "embedding" (weight, index), "pixel_shuffle" and "pixel_unshuffle" (`factor`), "windows" over space.
+
+    "windows" makes `block` channels of each, one for every position in the window, and lays space out in one axis;
+    `padded` = zeros stand around.
+    """
 
     card: ClassVar[Card] = Card(
         name="lookup",
@@ -22,7 +26,7 @@ class Lookup:
         paper="house rule",
         needs="weights",
     )
-    kinds: ClassVar[tuple[str, ...]] = ("embedding", "pixel_shuffle", "pixel_unshuffle")
+    kinds: ClassVar[tuple[str, ...]] = ("embedding", "pixel_shuffle", "pixel_unshuffle", "windows")
 
     def tie(self, node: Node, ties: Ties) -> None:
         """See `Rule.tie`."""
@@ -33,8 +37,7 @@ class Lookup:
             axes[-1] = ties.weight_axis(x, 1)
             ties.labels[out] = Labels(axes)
             return
-        block = int(node.attributes["factor"]) ** 2
-        axis = len(axes) - 3
+        block, axis = self._block(node), self._axis(node, len(axes))
         vector = ties.axis(x, axis)
         for d, other in enumerate(ties.labels[x].axes):
             if d != axis or vector is None:
@@ -61,14 +64,16 @@ class Lookup:
             known = along(table, 1, table.shape[1])
             facts.const[out] = known.reshape([1] * (rank - 1) + [-1])
             return
-        block = int(node.attributes["factor"]) ** 2
-        known = facts.channel(x, rank - 3)
+        block, axis = self._block(node), self._axis(node, rank)
+        known = facts.channel(x, axis)
         if node.kind == "pixel_shuffle":
             cells = known.reshape(-1, block)
             known = np.where((cells == cells[:, :1]).all(1), cells[:, 0], np.nan)
         else:
             known = np.repeat(known, block)
-        facts.const[out] = known.reshape([1] * (rank - 3) + [-1, 1, 1])
+        if node.kind == "windows" and node.attributes["padded"]:
+            known = np.where(known == 0, known, np.nan)
+        facts.const[out] = known.reshape([-1 if d == axis else 1 for d in range(rank)])
 
     def reads(self, node: Node, facts: Facts) -> None:
         """See `Rule.reads`."""
@@ -80,10 +85,23 @@ class Lookup:
         if node.kind == "embedding":
             facts.read_whole(node)
             return
-        block = int(node.attributes["factor"]) ** 2
-        needed = facts.needed_channels(out, rank - 3)
+        block, axis = self._block(node), self._axis(node, rank)
+        needed = facts.needed_channels(out, axis)
         back = np.repeat(needed, block) if node.kind == "pixel_shuffle" else needed.reshape(-1, block).any(1)
-        facts.add_read(x, np.asarray(back).reshape([1] * (rank - 3) + [-1, 1, 1]))
+        inner = len(facts.graph.shape(x))
+        facts.add_read(x, np.asarray(back).reshape([-1 if d == axis else 1 for d in range(inner)]))
+
+    @staticmethod
+    def _block(node: Node) -> int:
+        """How many channels become one, or one many."""
+        return (
+            int(node.attributes["block"]) if node.kind == "windows" else int(node.attributes["factor"]) ** 2
+        )
+
+    @staticmethod
+    def _axis(node: Node, rank: int) -> int:
+        """The channel axis of both sides."""
+        return 1 if node.kind == "windows" else rank - 3
 
     def demand(self, position: int, node: Node, facts: Facts, demands: Demands) -> None:
         """See `Rule.demand`: channels only pass through."""

@@ -110,7 +110,7 @@ class Norm:
             return
         for number in node.inputs[1:]:
             if number is not None:
-                facts.add_read(number, np.ones((1,) * len(facts.graph.shape(number)), np.bool_))
+                facts.read_all_of(number)
         if node.kind == "mix_norm":
             needed = np.asarray(needed.any(tuple(int(a) for a in node.attributes["axes"]), keepdims=True))
         elif node.kind == "group_norm":

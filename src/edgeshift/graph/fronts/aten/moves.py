@@ -167,3 +167,56 @@ def op_expand(walk: Walker, x: Any, sizes: Any, implicit: Any = False) -> Number
 
 
 op_expand_as = op_expand
+
+
+def op_repeat(walk: Walker, x: Any, sizes: Any) -> Number | None:
+    out, shape = walk.of(x), walk.shape(x)
+    if len(sizes) > len(shape):
+        shape = (*[1] * (len(sizes) - len(shape)), *shape)
+        out = walk.emit("reshape", [out], shape)
+    for dim, times in enumerate(sizes):
+        if times != 1:
+            out = walk.take(out, dim, list(range(shape[dim])) * times, free=True)
+    return out
+
+
+def op_tile(walk: Walker, x: Any, sizes: Any) -> Number | None:
+    return op_repeat(walk, x, [1] * (len(walk.shape(x)) - len(sizes)) + list(sizes))
+
+
+def op_repeat_interleave(walk: Walker, x: Any, times: Any, dim: Any = None, **options: Any) -> Number | None:
+    if not isinstance(times, int) or isinstance(times, Number) or dim is None:
+        return None
+    return walk.take(x, dim, np.repeat(np.arange(walk.shape(x)[dim]), times), free=True)
+
+
+def op_index_select(walk: Walker, x: Any, dim: Any, index: Any) -> Number | None:
+    """Positions that a tensor names: those of a buffer follow the cut, numbers that only the run tells may be any."""
+    number, shape = walk.of(index), walk.shape(x)
+    dim %= len(shape)
+    data, names = walk.graph.values[number].data, walk.shape(index)
+    if len(names) > 1:
+        return None
+    if data is None:
+        return walk.emit("pick", [x, number], axis=dim)
+    picked = tuple(int(i) % shape[dim] for i in np.ravel(data))
+    if not names or not walk.keeps(number):
+        return walk.take(x, dim, picked)
+    return walk.emit("take", [x, number], axis=dim, index=picked, part=None, free=True)
+
+
+def op_unfold(walk: Walker, x: Any, dim: Any, size: Any, step: Any) -> Number | None:
+    """Windows along an axis: any of its positions, on a last axis of their own."""
+    shape = walk.shape(x)
+    dim %= max(1, len(shape))
+    out = tuple(int(n) for n in walk.node.meta["val"].shape)
+    there = walk.emit("pick", [x, None], (*shape[:dim], out[dim], *shape[dim + 1 :]), axis=dim)
+    return walk.emit("expand", [walk.emit("reshape", [there], (*out[:-1], 1))], out)
+
+
+def op_im2col(walk: Walker, x: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> Number | None:
+    """Windows over space, one channel for each of their positions."""
+    if len(walk.shape(x)) != 4:
+        return None
+    block = int(np.prod(kernel))
+    return walk.emit("windows", [x], block=block, padded=any(many(padding)))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgeshift.graph.fronts.aten.moves import op_index_select
 from edgeshift.graph.fronts.walker import CALLS, Number, Walker
 
 
@@ -36,6 +37,74 @@ def op_addmm(walk: Walker, bias: Any, a: Any, b: Any, beta: Any = 1, alpha: Any 
     return walk.emit("linear", [a, b, bias], w_out=1, can_bias=bool(walk.graph.values[walk.of(bias)].param))
 
 
+def op_einsum(walk: Walker, equation: str, tensors: Any, path: Any = None) -> Number | None:
+    """One or two tensors: what only one of them has is summed first, then it is a linear layer or a matrix product."""
+    given, arrow, out = equation.replace(" ", "").partition("->")
+    terms = given.split(",")
+    free = any(len(set(t)) < len(t) for t in (*terms, out))  # a diagonal, or dots for axes without a name
+    if not arrow or free or "." in equation.replace("->", "") or len(terms) != len(tensors) or len(terms) > 2:
+        return None
+    sizes: dict[str, int] = {}
+    for term, tensor in zip(terms, tensors, strict=True):
+        for letter, size in zip(term, walk.shape(tensor), strict=True):
+            if sizes.setdefault(letter, size) != size:
+                return None
+    parts = []
+    for k, (term, tensor) in enumerate(zip(terms, tensors, strict=True)):
+        others = out + "".join(terms[:k] + terms[k + 1 :])
+        parts.append(_summed(walk, term, walk.of(tensor), others, sizes))
+    if len(parts) == 1:
+        return _ordered(walk, *parts[0], out, sizes)
+    (left, a), (right, b) = parts
+    if _made_of_weights(walk, a) and not _made_of_weights(walk, b):
+        left, a, right, b = right, b, left, a
+    inner = [x for x in left if x in right and x not in out]
+    batch = [x for x in left if x in right and x in out]
+    rows, columns = [x for x in left if x not in right], [x for x in right if x not in left]
+    if len(inner) != 1:
+        return None
+    if not batch and len(columns) == 1 and _made_of_weights(walk, b):
+        a = _ordered(walk, left, a, "".join((*rows, *inner)), sizes)
+        b = _ordered(walk, right, b, "".join((*inner, *columns)), sizes)
+        shape = tuple(sizes[x] for x in (*rows, *columns))
+        made = walk.emit("linear", [a, b, None], shape, w_out=1, can_bias=False)
+        return _ordered(walk, "".join((*rows, *columns)), made, out, sizes)
+    if len(rows) > 1 or len(columns) > 1:
+        return None
+    a = _ordered(walk, left, a, "".join((*batch, *rows, *inner)), sizes)
+    b = _ordered(walk, right, b, "".join((*batch, *inner, *columns)), sizes)
+    lead = [sizes[x] for x in batch]
+    high, wide = [sizes[x] for x in rows], [sizes[x] for x in columns]
+    if not rows:
+        a = walk.emit("reshape", [a], (*lead, 1, sizes[inner[0]]))
+    if not columns:
+        b = walk.emit("reshape", [b], (*lead, sizes[inner[0]], 1))
+    made = walk.emit("matmul", [a, b], (*lead, *(high or [1]), *(wide or [1])))
+    if not rows or not columns:
+        made = walk.emit("reshape", [made], (*lead, *high, *wide))
+    return _ordered(walk, "".join((*batch, *rows, *columns)), made, out, sizes)
+
+
+def _summed(
+    walk: Walker, term: str, number: Number, others: str, sizes: dict[str, int]
+) -> tuple[str, Number]:
+    """A tensor without the axes that nobody else names."""
+    gone = tuple(d for d, x in enumerate(term) if x not in others)
+    if not gone:
+        return term, number
+    left = "".join(x for x in term if x in others)
+    shape = tuple(sizes[x] for x in left)
+    return left, walk.emit("reduce", [number], shape, fn="sum", axes=gone, keepdim=False)
+
+
+def _ordered(walk: Walker, term: str, number: Number, wanted: str, sizes: dict[str, int]) -> Number:
+    """A tensor with its axes in another order."""
+    if term == wanted:
+        return number
+    shape = tuple(sizes[x] for x in wanted)
+    return walk.emit("permute", [number], shape, order=tuple(term.index(x) for x in wanted))
+
+
 def op_scaled_dot_product_attention(
     walk: Walker,
     q: Any,
@@ -57,11 +126,16 @@ def op_embedding(walk: Walker, weight: Any, index: Any, *args: Any) -> Number | 
 
 
 def op_index(walk: Walker, table: Any, indices: Any) -> Number | None:
-    """Rows of a table, as a learned bias per position looks them up; any other index is opaque."""
-    whole = indices[0] is not None and not any(i is not None for i in indices[1:])
-    if not whole or len(walk.shape(table)) != 2 or indices[0].meta["val"].dtype == torch.bool:
+    """Positions along one axis, or rows of a table, as a learned bias per position looks them up."""
+    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
+    if len(given) != 1 or given[0][1].meta["val"].dtype == torch.bool:
         return None
-    return walk.emit("embedding", [table, indices[0]])
+    axis, index = given[0]
+    if axis == 0 and len(walk.shape(table)) == 2 and walk.graph.values[walk.of(index)].data is None:
+        return walk.emit("embedding", [table, index])
+    if axis == 0 and len(walk.shape(table)) == 2 and walk.graph.values[walk.of(table)].param:
+        return walk.emit("embedding", [table, index])
+    return op_index_select(walk, table, axis, index)
 
 
 def op_glu(walk: Walker, x: Any, dim: Any = -1) -> Number | None:
