@@ -4,17 +4,22 @@
     python -m bench.dvfs.made DIR --network resnet20
 
 Every level keeps the best channels of one random ranking of the same weights and has batch norms of its own, as
-training by `all_in_one` leaves them. Latency, size and memory do not depend on the weights' values; accuracies are
-assumed (`ACCURACY`), and no figure about accuracy may be taken from such a portfolio.
+training by `all_in_one` leaves them; widths are chosen so that latency falls with the clock that the level is for.
+Latency, size and memory do not depend on the weights' values; accuracies are assumed (`ACCURACY`), and no figure about
+accuracy may be taken from such a portfolio.
 """
 
 import argparse
 import json
+import time
+from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.runtime.made import timed
@@ -22,15 +27,16 @@ from edgeshift.core.seeds import seed_for
 from edgeshift.core.values import ChannelGroup, ModelRef, Proof
 from edgeshift.derive.nested import nest
 from edgeshift.derive.parent import Parent
-from edgeshift.formats import export_onnx, sparse_bytes, weight_bytes
+from edgeshift.formats import export_onnx, open_onnx, sparse_bytes, weight_bytes
 from edgeshift.graph import channel_groups
-from edgeshift.models import build, example
+from edgeshift.models import build
 from edgeshift.portfolio import Draft, Golden, Portfolio
 
-# Share of the multiply-accumulates that each level is to keep -> accuracy on validation, assumed.
+# Relative clocks that a level is made for, and the accuracy on validation that is assumed of it.
 ACCURACY = {1.0: 0.92, 0.8: 0.915, 0.6: 0.905, 0.5: 0.895, 0.4: 0.88, 0.3: 0.86}
-# ONNX Runtime's blocked kernels on AVX-512.
-BLOCK = {"resnet20": 4, "vgg16_bn": 16}
+# Every step of the path that widths are chosen from takes a quarter of a group's channels; every so many are timed.
+STEPS, EVERY = 4, {"resnet20": 1, "vgg16_bn": 2}
+CALLS = 60
 
 
 def reference(network: str) -> ModelRef:
@@ -38,27 +44,85 @@ def reference(network: str) -> ModelRef:
     return ModelRef(network, 10, (3, 32, 32), {}, (0.5,) * 3, (0.25,) * 3)
 
 
-def levels(model: torch.nn.Module, groups: tuple[ChannelGroup, ...], block: int) -> list[dict[str, Tensor]]:
-    """The state of each level, masked; norms measured on random inputs, scales drawn for each."""
-    source = torch.Generator().manual_seed(seed_for(0, "levels"))
-    ranks = [torch.randperm(g.channels, generator=source).numpy() for g in groups]
-    found = []
-    for share in ACCURACY:
-        one = deepcopy(model)
-        for group, rank in zip(groups, ranks, strict=True):
-            # Cost goes with the square of the width.
-            left = max(block, round(group.channels * share**0.5 / block) * block)
-            gone = np.flatnonzero(rank >= left)
-            with torch.no_grad():
-                for name, rows in group.rows.items():
-                    tensor = dict(one.named_parameters())[name]
-                    if "bn" in name:
-                        tensor.mul_(1 + 0.1 * torch.randn(tensor.shape, generator=source))
-                    tensor[rows[gone].reshape(-1)] = 0
+@dataclass(frozen=True)
+class Ranked:
+    """One set of weights and one ranking of its channels.
+
+    Attributes:
+        parent: Traced and exported once.
+        groups: Of channels.
+        ranks: For each group the place of each channel.
+    """
+
+    parent: Parent
+    groups: tuple[ChannelGroup, ...]
+    ranks: tuple[NDArray[np.int64], ...]
+
+    @staticmethod
+    def of(ref: ModelRef) -> "Ranked":
+        """Random weights and ranks."""
+        parent = Parent.of(build(ref, seed=0), ref, 1)
+        groups = channel_groups(parent.model, parent.sample)
+        source = np.random.default_rng(seed_for(0, "ranks"))
+        return Ranked(parent, groups, tuple(source.permutation(g.channels) for g in groups))
+
+    def path(self) -> list[tuple[int, ...]]:
+        """Widths from the whole network to the least, one group narrower at each step: each holds all later ones."""
+        full = [g.channels for g in self.groups]
+        widths, found = list(full), [tuple(full)]
+        while min(w / f for w, f in zip(widths, full, strict=True)) >= 1 / STEPS:
+            left = [w / f for w, f in zip(widths, full, strict=True)]
+            if max(left) <= 1 / STEPS:
+                break
+            widest = max(range(len(full)), key=lambda i: (left[i], i))
+            widths[widest] -= full[widest] // STEPS
+            found.append(tuple(widths))
+        return found
+
+    def state(self, widths: tuple[int, ...], base: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """The masked state of a level; its norms have scales and statistics of their own."""
+        source = torch.Generator().manual_seed(seed_for(seed, "levels"))
+        one = deepcopy(self.parent.model)
+        one.load_state_dict(dict(base))
+        named = dict(one.named_parameters())
         with torch.no_grad():
+            for group, rank, left in zip(self.groups, self.ranks, widths, strict=True):
+                for name, rows in group.rows.items():
+                    if "bn" in name:
+                        named[name].mul_(1 + 0.1 * torch.randn(named[name].shape, generator=source))
+                    named[name][torch.from_numpy(rows[rank >= left].reshape(-1))] = 0
             for _ in range(5):
                 one.train()(torch.randn(16, 3, 32, 32, generator=source))
-        found.append({n: t.detach().clone() for n, t in one.state_dict().items()})
+        return {n: t.detach().clone() for n, t in one.state_dict().items()}
+
+    def timed(self, state: Mapping[str, Tensor]) -> float:
+        """Median latency of a level in ms."""
+        shrunk = self.parent.shrunk(state)
+        session = open_onnx(export_onnx(shrunk.model, self.parent.sample, template=self.parent.template).data)
+        sample = np.zeros((1, *self.parent.sample.shape[1:]), np.float32)
+        took = []
+        for _ in range(CALLS):
+            start = time.perf_counter()
+            session.run(sample)
+            took.append((time.perf_counter() - start) * 1e3)
+        return float(np.median(took[5:]))
+
+
+def chosen(ranked: Ranked, base: Mapping[str, Tensor], every: int) -> list[tuple[int, ...]]:
+    """Widths for each clock: the first on the path whose latency is at most the clock times the whole network's."""
+    path = ranked.path()
+    points = [0, *range(every, len(path), every)]
+    times: dict[int, float] = {}
+    found, at = [], 0
+    for clock in ACCURACY:
+        while at < len(points) - 1:
+            if points[at] not in times:
+                times[points[at]] = ranked.timed(ranked.state(path[points[at]], base, 0))
+            if times[points[at]] <= clock * times[0] * (1.0 if at else 2.0):
+                break
+            at += 1
+        found.append(path[points[at]])
+        at = min(at + 1, len(points) - 1)
     return found
 
 
@@ -68,11 +132,12 @@ def portfolio(folder: Path, network: str = "resnet20") -> Portfolio:
     found = Portfolio.create(folder, ref, {"name": "random"}, {"network": network, "made": "bench.dvfs"})
     if len(found) == len(ACCURACY):
         return timed(found, quick=False)
-    model = build(ref, seed=0)
-    parent = Parent.of(model, ref, 1)
-    groups = channel_groups(parent.model, parent.sample)
-    states = levels(model, groups, BLOCK[network])
-    for number, (state, accuracy) in enumerate(zip(states, ACCURACY.values(), strict=True)):
+    ranked = Ranked.of(ref)
+    parent = ranked.parent
+    base = {n: t.detach().clone() for n, t in parent.model.state_dict().items()}
+    widths = chosen(ranked, base, EVERY[network])
+    for number, (width, accuracy) in enumerate(zip(widths, ACCURACY.values(), strict=True)):
+        state = ranked.state(width, base, number)
         shrunk = parent.shrunk(state)
         size = shrunk.report.after
         with torch.inference_mode():
@@ -112,7 +177,7 @@ def main() -> None:
     """Make both and say what is in them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/bench_dvfs"))
-    parser.add_argument("--network", choices=tuple(BLOCK), default="resnet20")
+    parser.add_argument("--network", choices=tuple(EVERY), default="resnet20")
     given = parser.parse_args()
     found = portfolio(given.folder / given.network, given.network)
     one = nested(found, given.folder / f"{given.network}_nested")
@@ -125,7 +190,6 @@ def main() -> None:
         )
     sizes = {role: largest.files[role].size_bytes for role in ("onnx", "weights")}
     print(json.dumps({"nested": file, **sizes, "over_weights": file / sizes["weights"]}))
-    print(example(found.model).shape)
 
 
 if __name__ == "__main__":

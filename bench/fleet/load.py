@@ -21,7 +21,7 @@ from edgeshift.predict.onnx_network import network_of
 from edgeshift.predict.samples import Samples
 
 DATA = Path(__file__).parent / "data"
-TABLE, LINES = DATA / "fleet.npz", DATA / "operators.json"
+TABLE, LINES, MEMBERS = DATA / "fleet.npz", DATA / "operators.json", DATA / "members.json"
 MEMORY = ("resident_1", "arena_1", "resident_8", "arena_8")
 
 
@@ -69,14 +69,14 @@ def samples(*, quantity: str = "latency", graphs: bool = True) -> Samples:
         )
         features = table["features"]
     devices = tuple(str(d) for d in columns)
-    known = members()
+    known = {row["name"]: row for row in json.loads(MEMBERS.read_text())}
     return Samples(
         features.astype(np.float64),
         cost.astype(np.float64),
         devices,
         COUNT_NAMES,
         networks(designs(len(names))) if graphs else (),
-        {d: profile(known[d]) for d in devices if d in known},
+        {d: {k: v for k, v in known[d].items() if k != "name"} for d in devices if d in known},
         quantity=quantity,
         unit="ms" if quantity == "latency" else "bytes",
     ).check()
@@ -131,7 +131,10 @@ def main() -> None:
             line["net"]: {"tasks": line["tasks"], "call_ms": round(line["call_ms"], 5)} for line in lines
         }
         LINES.write_text(json.dumps(shown, separators=(",", ":"), sort_keys=True) + "\n")
-    write_json(DATA / "members.json", [{"name": n, **profile(members()[n])} for n in kept])
+    told = {row["name"]: row for row in json.loads(MEMBERS.read_text())} if MEMBERS.exists() else {}
+    fresh = {n: {"name": n, **profile(members()[n])} for n in kept}
+    # This machine is described for what was measured on it; the rest keeps its description.
+    write_json(MEMBERS, [fresh[n] if n in again or n not in told else told[n] for n in kept])
     cells = int(np.isfinite([used[name]["latency_ms"] for name in kept]).sum())
     print(f"{len(kept)} members, {len(again)} of the second session, {len(wanted)} networks, {cells} cells")
 
