@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tests.graph.random_networks import ChannelsLast, Gate, RandomNetwork, Step
+from tests.graph.random_networks import ChannelsLast, Gate, Mix, Pick, RandomNetwork, Step
 
 PRODUCERS = (
     nn.Conv1d,
@@ -134,6 +134,11 @@ class Walk:
             classes.tie(classes.of_layer(f"{name}.up", len(x)), x)
         elif isinstance(layer, MIXERS):
             classes.hold(x, "norm over channels")
+        elif isinstance(layer, Pick):
+            return [[x[i] for i in layer.order.tolist()]]
+        elif isinstance(layer, Mix):
+            self.padded.append((step.takes[0], name))  # it cannot be given a bias
+            return [classes.fresh(len(layer.weight))]
         return [x]
 
     def _producer(self, name: str, layer: nn.Module, x: list[int], step: Step) -> list[int]:
@@ -175,6 +180,16 @@ class Walk:
         if kind == "flip":
             classes.hold(x, "flipped")
             return [x[::-1]]
+        if kind == "select":
+            classes.hold(x, "cut at spelled-out places")
+            return [[x[i] for i in step.options[0]]]
+        if kind == "repeat":
+            return [x * step.options[0]]
+        if kind in ("interleave", "windows"):
+            if kind == "windows" and step.options[0]:
+                classes.hold(x, "padded space")
+            times = step.options[0] if kind == "interleave" else 2
+            return [[label for label in x for _ in range(times)]]
         if kind == "shuffle":
             groups = step.options[0]
             if groups > 1:
