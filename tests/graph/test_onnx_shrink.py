@@ -583,3 +583,42 @@ def test_torch_is_never_imported(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "4\n"
+
+
+def test_tiled_channels_go_with_all_their_copies() -> None:
+    first, second = numbers(4, 3, 1, 1), numbers(2, 8, 1, 1)
+    first[1] = 0
+    second[:, [2, 6, 3]] = 0  # of channel 3 one copy is read
+    nodes = [node("Conv", ["x", "a"], "h"), node("Tile", ["h", "t"], "r"), node("Conv", ["r", "b"], "y")]
+    shrunk = equal(model(nodes, {"a": first, "b": second, "t": whole(1, 2, 1, 1)}))
+    assert shapes(shrunk.model) | {"t": ()} == {"a": (2, 3, 1, 1), "b": (2, 4, 1, 1), "t": ()}
+
+
+@pytest.mark.parametrize(("equation", "axis"), [("nchw,oc->nohw", 0), ("nchw,co->nohw", 1)])
+def test_einsum_with_a_weight_shrinks_as_a_linear_layer(equation: str, axis: int) -> None:
+    weight, second = numbers(4, 5), numbers(2, 4, 1, 1)
+    weight[1] = 0
+    weight[:, 3] = 0
+    tensors = {"a": numbers(5, 3, 1, 1), "w": weight if axis == 0 else weight.T.copy(), "b": second}
+    nodes = [
+        node("Conv", ["x", "a"], "h"),
+        node("Einsum", ["h", "w"], "e", equation=equation),
+        node("Conv", ["e", "b"], "y"),
+    ]
+    shrunk = equal(model(nodes, tensors))
+    wanted = (3, 4) if axis == 0 else (4, 3)
+    assert shapes(shrunk.model) == {"a": (4, 3, 1, 1), "w": wanted, "b": (2, 3, 1, 1)}
+
+
+def test_one_channel_carries_constants_through_a_pad_of_its_own() -> None:
+    first, bias = numbers(6, 3, 3, 3), np.zeros(6, np.float32)
+    first[[1, 2, 4]] = 0
+    bias[[1, 2, 4]] = 0.5, 2.0, 1.0
+    nodes = [
+        node("Conv", ["x", "a", "c"], "h"),
+        node("Pad", ["h", "p"], "r"),
+        node("Conv", ["r", "b"], "y"),
+    ]
+    pads = whole(0, 0, 1, 1, 0, 0, 1, 1)
+    shrunk = equal(model(nodes, {"a": first, "c": bias, "b": numbers(2, 6, 3, 3), "p": pads}))
+    assert shapes(shrunk.model)["a"] == (4, 3, 3, 3)

@@ -11,6 +11,7 @@ import onnx
 from onnx import NodeProto
 
 from edgeshift.graph.channels import Array, ChannelGraph, Node, Value, join_pads
+from edgeshift.graph.fronts.letters import einsum
 from edgeshift.graph.onnx_model import (
     MOVES,
     Settled,
@@ -590,6 +591,22 @@ class _Front:
             filler = 0.0 if value is None else float(value.reshape(()))
             filler = filler if math.isfinite(filler) else math.nan
         return self.emit("pad", [self.node.input[0]], before=tuple(before), after=tuple(after), value=filler)
+
+    def _op_Tile(self) -> int | None:
+        times = self.known(1)
+        if times is None:
+            return None
+        shape = self.shape(self.node.input[0])
+        at = self.of(self.node.input[0])
+        for axis, count in enumerate(times.tolist()):
+            index = tuple(range(shape[axis])) * count
+            shape = (*shape[:axis], len(index), *shape[axis + 1 :])
+            if count != 1:  # nothing in the file names positions: they follow by themselves
+                at = self.emit("take", [at], shape, axis=axis, index=index, part=None, free=True)
+        return at
+
+    def _op_Einsum(self) -> int | None:
+        return einsum(self, str(self.options["equation"]), [self.of(n) for n in self.node.input])
 
     def _op_Expand(self) -> int | None:
         return None if self.known(1) is None else self.emit("expand", [self.node.input[0]])

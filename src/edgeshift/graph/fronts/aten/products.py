@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from edgeshift.graph.fronts.aten.moves import op_index_select
+from edgeshift.graph.fronts.letters import einsum, made_of_weights
 from edgeshift.graph.fronts.walker import CALLS, Number, Walker
 
 
 def op_matmul(walk: Walker, a: Any, b: Any) -> Number | None:
     weight = walk.graph.values[walk.of(b)]
-    if len(weight.shape) == 2 and (weight.param or _made_of_weights(walk, walk.of(b))):
+    if len(weight.shape) == 2 and (weight.param or made_of_weights(walk.graph, walk.of(b))):
         return walk.emit("linear", [a, b, None], w_out=1, can_bias=False)
     if len(walk.shape(a)) < 2 or len(weight.shape) < 2:
         return None
@@ -22,87 +23,15 @@ def op_matmul(walk: Walker, a: Any, b: Any) -> Number | None:
 op_mm = op_bmm = op_matmul
 
 
-def _made_of_weights(walk: Walker, number: int) -> bool:
-    """Whether a value is a parameter that was only moved around."""
-    for node in reversed(walk.graph.nodes):
-        if number in node.outputs:
-            source = node.inputs[0] if node.kind in ("permute", "reshape") else None
-            return source is not None and _made_of_weights(walk, source)
-    return bool(walk.graph.values[number].param)
-
-
 def op_addmm(walk: Walker, bias: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Number | None:
-    if beta != 1 or alpha != 1 or len(walk.shape(bias)) != 1 or not _made_of_weights(walk, walk.of(b)):
+    if beta != 1 or alpha != 1 or len(walk.shape(bias)) != 1 or not made_of_weights(walk.graph, walk.of(b)):
         return None
     return walk.emit("linear", [a, b, bias], w_out=1, can_bias=bool(walk.graph.values[walk.of(bias)].param))
 
 
 def op_einsum(walk: Walker, equation: str, tensors: Any, path: Any = None) -> Number | None:
-    """One or two tensors: what only one of them has is summed first, then it is a linear layer or a matrix product."""
-    given, arrow, out = equation.replace(" ", "").partition("->")
-    terms = given.split(",")
-    free = any(len(set(t)) < len(t) for t in (*terms, out))  # a diagonal, or dots for axes without a name
-    if not arrow or free or "." in equation.replace("->", "") or len(terms) != len(tensors) or len(terms) > 2:
-        return None
-    sizes: dict[str, int] = {}
-    for term, tensor in zip(terms, tensors, strict=True):
-        for letter, size in zip(term, walk.shape(tensor), strict=True):
-            if sizes.setdefault(letter, size) != size:
-                return None
-    parts = []
-    for k, (term, tensor) in enumerate(zip(terms, tensors, strict=True)):
-        others = out + "".join(terms[:k] + terms[k + 1 :])
-        parts.append(_summed(walk, term, walk.of(tensor), others, sizes))
-    if len(parts) == 1:
-        return _ordered(walk, *parts[0], out, sizes)
-    (left, a), (right, b) = parts
-    if _made_of_weights(walk, a) and not _made_of_weights(walk, b):
-        left, a, right, b = right, b, left, a
-    inner = [x for x in left if x in right and x not in out]
-    batch = [x for x in left if x in right and x in out]
-    rows, columns = [x for x in left if x not in right], [x for x in right if x not in left]
-    if len(inner) != 1:
-        return None
-    if not batch and len(columns) == 1 and _made_of_weights(walk, b):
-        a = _ordered(walk, left, a, "".join((*rows, *inner)), sizes)
-        b = _ordered(walk, right, b, "".join((*inner, *columns)), sizes)
-        shape = tuple(sizes[x] for x in (*rows, *columns))
-        made = walk.emit("linear", [a, b, None], shape, w_out=1, can_bias=False)
-        return _ordered(walk, "".join((*rows, *columns)), made, out, sizes)
-    if len(rows) > 1 or len(columns) > 1:
-        return None
-    a = _ordered(walk, left, a, "".join((*batch, *rows, *inner)), sizes)
-    b = _ordered(walk, right, b, "".join((*batch, *inner, *columns)), sizes)
-    lead = [sizes[x] for x in batch]
-    high, wide = [sizes[x] for x in rows], [sizes[x] for x in columns]
-    if not rows:
-        a = walk.emit("reshape", [a], (*lead, 1, sizes[inner[0]]))
-    if not columns:
-        b = walk.emit("reshape", [b], (*lead, sizes[inner[0]], 1))
-    made = walk.emit("matmul", [a, b], (*lead, *(high or [1]), *(wide or [1])))
-    if not rows or not columns:
-        made = walk.emit("reshape", [made], (*lead, *high, *wide))
-    return _ordered(walk, "".join((*batch, *rows, *columns)), made, out, sizes)
-
-
-def _summed(
-    walk: Walker, term: str, number: Number, others: str, sizes: dict[str, int]
-) -> tuple[str, Number]:
-    """A tensor without the axes that nobody else names."""
-    gone = tuple(d for d, x in enumerate(term) if x not in others)
-    if not gone:
-        return term, number
-    left = "".join(x for x in term if x in others)
-    shape = tuple(sizes[x] for x in left)
-    return left, walk.emit("reduce", [number], shape, fn="sum", axes=gone, keepdim=False)
-
-
-def _ordered(walk: Walker, term: str, number: Number, wanted: str, sizes: dict[str, int]) -> Number:
-    """A tensor with its axes in another order."""
-    if term == wanted:
-        return number
-    shape = tuple(sizes[x] for x in wanted)
-    return walk.emit("permute", [number], shape, order=tuple(term.index(x) for x in wanted))
+    made = einsum(walk, equation, [walk.of(t) for t in tensors])
+    return None if made is None else Number(made)
 
 
 def op_scaled_dot_product_attention(
