@@ -2,11 +2,13 @@
 """Requests, switches, admission, failures: every request ends, and every answer is that of the variant it names."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from edgeshift.core.errors import BadValue, Rejected, UnknownName, VariantFailed
 from edgeshift.portfolio import Portfolio
 from edgeshift.runtime import Answer, Engine, Switcher
 from edgeshift.runtime.policies.shape import Policy
+from edgeshift.runtime.queue import Request
+from edgeshift.runtime.state import Ladder
 from tests.portfolio.made import INPUT, draft
 from tests.runtime.made import DIE, HANG, RAISE, Faulty, Stay, Want, expected, files, first, ladder
 
@@ -285,6 +289,67 @@ def test_isolated_a_variant_that_hangs_dies_or_raises_costs_no_request(tmp_path:
         wait_for(lambda: switcher.snapshot().variants[1].quarantined == "")
         assert switcher.run(INPUT).variant == "large"
         assert switcher.snapshot().counts == {"ok": 3}
+
+
+def test_a_request_goes_down_the_ladder_until_a_variant_answers(three: Portfolio) -> None:
+    with serving(three, Want(lambda state: 2), Faulty(from_scale=2)) as switcher:
+        answer = switcher.run(first(RAISE))
+        assert answer.variant == "small"
+        assert right(answer, first(RAISE))
+        found = switcher.snapshot()
+        assert {v.name: v.failures for v in found.variants} == {"small": 0, "middle": 1, "large": 1}
+        assert found.counts == {"ok": 1}
+
+
+def test_a_pinned_variant_answers_again_once_it_recovered(three: Portfolio) -> None:
+    with serving(three, Stay()) as switcher:
+        switcher.pin("large")
+        switcher._quarantine.add(switcher.active, "told to")
+        assert switcher.run(INPUT).variant == "middle"
+        assert switcher.pinned == "large"
+        wait_for(lambda: switcher.run(INPUT).variant == "large")
+        assert [event.cause for event in switcher.events()] == ["pin", "pin", "recovered: large", "pin"]
+
+
+# The large variant's p95 is 5 ms and the middle one's 2.5 ms: 20 times 5 is 100 ms, 4 times 2.5 is 10 ms.
+@pytest.mark.parametrize(
+    ("index", "deadline_s", "named", "slowdown", "limit_s"),
+    [
+        (2, math.inf, None, 1.0, 0.25),
+        (2, 10.0, None, 1.0, 0.25),
+        (2, 0.2, None, 1.0, 0.19),
+        (2, 0.105, None, 1.0, 0.1),  # what 20 times its p95 did not end is no hang yet
+        (2, 0.05, None, 1.0, 0.25),  # too late for another: no reason to hurry
+        (2, 0.2, "large", 1.0, 0.25),  # nobody else may answer
+        (0, 0.2, None, 1.0, 0.25),
+        (2, 0.2, None, 3.0, 0.3),
+        (2, 0.2, None, 0.1, 0.19),
+    ],
+)
+def test_a_hang_is_given_up_while_a_smaller_one_can_still_answer(
+    three: Portfolio,
+    monkeypatch: pytest.MonkeyPatch,
+    index: int,
+    deadline_s: float,
+    named: str | None,
+    slowdown: float,
+    limit_s: float,
+) -> None:
+    with serving(three, Stay()) as switcher:
+        monkeypatch.setattr(switcher.engine, "isolated", True)
+        switcher._slowdown.value = slowdown
+        ready = switcher.engine.ready(index)
+        profiles = [replace(p, p95_ms=1.25 * p.latency_ms) for p in switcher.engine.ladder.profiles]
+        monkeypatch.setattr(switcher.engine._opened, "ladder", Ladder(tuple(profiles)))
+        request = Request({}, 100.0, deadline_s, named, Future())
+        found = switcher._limit_s(replace(ready, profile=profiles[index]), request, 100.0)
+        assert found == pytest.approx(limit_s)
+
+
+def test_in_this_process_nothing_can_stop_a_variant(three: Portfolio) -> None:
+    with serving(three, Stay()) as switcher:
+        request = Request({}, 100.0, 0.2, None, Future())
+        assert switcher._limit_s(switcher.engine.ready(2), request, 100.0) == math.inf
 
 
 def test_what_is_not_in_memory_is_opened_while_a_smaller_one_answers(three: Portfolio) -> None:

@@ -59,6 +59,24 @@ def test_risk_is_learned_from_how_busy_times_end() -> None:
     assert calm.memory[step] == pytest.approx(0.5 * PRIOR[step])
 
 
+def test_what_was_never_seen_fades_unless_a_loss_raised_it() -> None:
+    policy, top = Deadline(fade=0.1), STEPS - 1
+    unseen = policy.choose(replace(IDLE, memory=(*PRIOR, 1.0)), LADDER).memory
+    assert unseen[0] == pytest.approx(PRIOR[0] * 0.9)  # seen, and its weight is 0.1 too
+    assert unseen[1:STEPS] == pytest.approx([0.9 * risk for risk in PRIOR[1:]])
+    raised = (*PRIOR[:top], 0.99, 1.0)
+    assert policy.choose(replace(IDLE, memory=raised), LADDER).memory[top] == 0.99
+    # A loss that it had no part in leaves it alone.
+    lost = policy.choose(replace(IDLE, waited_s=0.095, memory=(*PRIOR, 1.0)), LADDER).memory
+    assert lost[1:STEPS] == PRIOR[1:]
+
+
+@pytest.mark.parametrize("fade", [-0.1, 1.0, math.nan])
+def test_a_fade_is_a_share_below_1(fade: float) -> None:
+    with pytest.raises(BadValue, match="fade must be 0 to below 1, got"):
+        Deadline(fade=fade)
+
+
 def test_a_high_risk_makes_time_too_dear() -> None:
     # The large one gains 0.2 and takes one small service more: dear from a risk of 0.2 / 0.7 = 0.286 on.
     assert chosen(memory=(0.28,) * STEPS + (0.0,)).variant == 1  # type: ignore[arg-type]
