@@ -54,13 +54,13 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             owner, _, leaf = name.rpartition(".")
             small.get_submodule(owner).register_parameter(leaf, nn.Parameter(tensor))
     attributes = _attributes(model, small, verdict, cuts)
-    stand_ins = [n for n, m in model.named_modules() if isinstance(m, OpenAttention)]
+    inside = dict(small.named_modules())
+    stand_ins = [n for n, m in inside.items() if isinstance(m, OpenAttention)]
     for name, widths in fit_attention(verdict, stand_ins).items():
         attributes.setdefault(name, {}).update(widths)
     for module_name, values in attributes.items():
-        module = small.get_submodule(module_name)
         for key, value in values.items():
-            setattr(module, key, value)
+            object.__setattr__(inside[module_name], key, value)  # numbers need none of torch's own care
     shapes = {n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape}
     listed = {
         m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()

@@ -119,12 +119,13 @@ def record(model: nn.Module, example: tuple[Any, ...], *, compute: bool = False)
     Raises:
         Refused: If one run does not tell what the model computes; says why.
     """
-    if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+    modules = list(model.modules())
+    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
         raise Refused("a scripted module")
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         inputs = tree_map_only(Tensor, torch.clone, example)
         book = Book(model, [x for x in tree_leaves(inputs) if isinstance(x, Tensor)], compute=compute)
-        with untouched(model), book.modules(), Escapes(book), book:
+        with untouched(modules), book.modules(), Escapes(book), book:
             result = model(*inputs)
         if book.refusal:  # the user's code may have caught the exception
             raise Refused(book.refusal)
@@ -143,9 +144,9 @@ def _note_users(steps: list[Step], outputs: list[Step]) -> None:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(modules: list[nn.Module]) -> Iterator[None]:
     """Attributes that a forward sets are as before afterwards: what it keeps here could never be trained."""
-    before = [(m, dict(vars(m))) for m in model.modules()]
+    before = [(m, dict(vars(m))) for m in modules]
     try:
         yield
     finally:
@@ -167,10 +168,11 @@ class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own s
         self.storages: dict[int, list[weakref.ref[Tensor]]] = {}
         self.refusal = ""
         self.noting = False  # the book itself looks at memory
-        self.names = {id(m): n for n, m in reversed(list(model.named_modules(remove_duplicate=False)))}
+        named = list(model.named_modules(remove_duplicate=False))
+        self.names = {id(m): n for n, m in reversed(named)}
         self.running: list[str] = []
         self.given: set[int] = set()
-        self.literals = {id(t): t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)}
+        self.literals = {id(t): t for _, m in named for t in vars(m).values() if isinstance(t, Tensor)}
         self.users_file: dict[str, str] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self.give(name, tensor).tensor = tensor

@@ -25,7 +25,7 @@ PACKAGE = str(Path(__file__).resolve().parents[2])
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode; every module's own mode and buffers come back afterwards."""
     modes = [(m, m.training) for m in model.modules()]
-    buffers = [(m, n, b, b.clone()) for m in model.modules() for n, b in m._buffers.items() if b is not None]
+    buffers = [(m, n, b, b.clone()) for m, _ in modes for n, b in m._buffers.items() if b is not None]
     model.eval()
     try:
         yield
