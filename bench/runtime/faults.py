@@ -2,7 +2,7 @@
 """Faults on purpose: kills, flipped bits, cut and zeroed files, a full disk, too little memory, failing variants.
 
     python -m bench.runtime.faults
-    python -m bench.runtime.faults --kills 50 --mutations 500 --only kills,mutations
+    python -m bench.runtime.faults --kills 50 --mutations 500 --only saving mutations
 
 Every part counts what must not happen: a portfolio that cannot be read after a kill, an acknowledged save that is
 lost, a damaged file that is used, a request that is lost when a variant raises, hangs or dies. The portfolio is
@@ -248,6 +248,31 @@ def judged(path: Path, key: Path, what: str) -> str:
         return "crash"
 
 
+def changed_in_place(folder: Path, count: int, source: random.Random) -> dict[str, Any]:
+    """A bit of a mapped file flips where it lies, time and size stay: the next check must find it and build anew."""
+    unseen = wrong = 0
+    with Engine(ladder(folder).path) as engine:
+        for at in range(count):
+            index = at % len(engine.ladder)
+            path = engine.ready(index).file
+            assert path is not None
+            facts = path.stat()
+            path.chmod(0o600)
+            with path.open("r+b") as file:
+                where = source.randrange(facts.st_size)
+                file.seek(where)
+                bits = file.read(1)[0] ^ (1 << source.randrange(8))
+                file.seek(where)
+                file.write(bytes([bits]))
+            path.chmod(0o400)
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+            unseen += not engine.recheck(engine.ready(index))
+            name = engine.renew(index).profile.name
+            wrong += not np.array_equal(engine.run(INPUT, name).outputs["output"], expected(name))
+            wrong += "checksum of a cached file" not in engine.ready(index).note
+    return {"fault": "mapped file changed in place", "tried": count, "used": unseen, "wrong": wrong}
+
+
 def disk_full(folder: Path) -> dict[str, Any]:
     """Save, publish and serve on a disk of 256 KiB that fills up; then room comes back."""
     folder.mkdir()
@@ -390,7 +415,7 @@ def clock_jumps(folder: Path) -> dict[str, Any]:
     return {"fault": "clock jumps", "tried": 500, "lost": hung, "wrong": wrong}
 
 
-PARTS = ("saving", "serving", "mutations", "disk", "memory", "failing", "clock")
+PARTS = ("saving", "serving", "mutations", "changed", "disk", "memory", "failing", "clock")
 
 
 def measured(part: str, given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
@@ -403,6 +428,8 @@ def measured(part: str, given: argparse.Namespace, place: Path) -> list[dict[str
     if part == "mutations":
         (place / "mutations").mkdir()
         return mutations(place / "mutations", given.mutations, source, patience)
+    if part == "changed":
+        return [changed_in_place(place / "changed", max(given.mutations // 10, 1), source)]
     if part == "disk":
         return [disk_full(place / "disk")]
     if part == "memory":

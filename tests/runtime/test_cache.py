@@ -7,16 +7,17 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull
+from edgeshift.core.errors import BadDigest, BadPortfolio, BadValue, DiskFull
 from edgeshift.core.files import json_bytes
 from edgeshift.portfolio import Portfolio
 from edgeshift.runtime import Engine
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
-from edgeshift.runtime.cache import Cache, cpu_features
+from edgeshift.runtime.cache import LONGEST, Cache, checked, cpu_features
 from tests.portfolio.made import INPUT, onnx_bytes
 from tests.runtime.made import expected
 
@@ -26,6 +27,11 @@ KEY = "0" * 64
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "c")
+
+
+def written(folder: Path, entry: dict[str, Any]) -> None:
+    """An entry under a right checksum."""
+    (folder / f"{entry['key']}.json").write_bytes(json_bytes({**entry, "check": checked(entry)}))
 
 
 def built(folder: Path) -> list[Path]:
@@ -164,7 +170,7 @@ def test_a_built_file_that_answers_wrongly_is_refused_and_built_again(three: Por
     cache = Cache(three.path / ".cache")
     key = {n: cache.key(three.find(n).files["onnx"].sha256, Onnxruntime()) for n in ("small", "large")}
     entry = json.loads((cache.folder / f"{key['small']}.json").read_text())
-    (cache.folder / f"{key['large']}.json").write_bytes(json_bytes({**entry, "key": key["large"]}))
+    written(cache.folder, {**entry, "key": key["large"]})
     with Engine(three.path) as engine:
         note = engine.ready(2).note
         assert "cached file refused: relative error of large in its self test must be at most 0.0001" in note
@@ -288,7 +294,7 @@ def test_an_engine_sweeps_what_an_older_runtime_built(tmp_path: Path) -> None:
             for v in first
         }
     raw = json.loads(entry["large"].read_bytes())
-    entry["large"].write_bytes(json_bytes({**raw, "runtime": "onnxruntime: onnxruntime 1.0.0"}))
+    written(tmp_path / "c", {**raw, "runtime": "onnxruntime: onnxruntime 1.0.0"})
     aged(tmp_path / "c")
     with Engine(ladder(tmp_path / "b", ("small",)).path, cache=tmp_path / "c"):
         assert {n: path.exists() for n, path in entry.items()} == {
@@ -296,3 +302,31 @@ def test_an_engine_sweeps_what_an_older_runtime_built(tmp_path: Path) -> None:
             "middle": True,
             "large": False,
         }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"runtime": "onnxruntime: onnxruntime 1.0.0"}, {"size_bytes": 1}, {"more": 1}, {"check": "0" * 64}],
+)
+def test_every_word_of_an_entry_is_under_its_checksum(cache: Cache, change: dict[str, Any]) -> None:
+    cache.build(KEY, Onnxruntime(), onnx_bytes())
+    entry = cache.folder / f"{KEY}.json"
+    entry.write_bytes(json_bytes({**json.loads(entry.read_bytes()), **change}))
+    with pytest.raises(BadDigest, match="checksum of an entry of the cache must be that of 0000000000000000"):
+        cache.find(KEY)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"[1]", b"null", b"1.5", b"true"])
+def test_an_entry_holds_words_and_whole_numbers_alone(cache: Cache, value: bytes) -> None:
+    cache.build(KEY, Onnxruntime(), onnx_bytes())
+    entry = cache.folder / f"{KEY}.json"
+    entry.write_bytes(entry.read_bytes().replace(b'"runtime": "', b'"extra": ' + value + b',\n "runtime": "'))
+    with pytest.raises(BadPortfolio, match="entry of the cache must be as it was written"):
+        cache.find(KEY)
+
+
+def test_a_long_entry_is_not_read(cache: Cache) -> None:
+    (cache.folder / f"{KEY}.json").write_bytes(b"[" * (LONGEST + 1))
+    with pytest.raises(BadPortfolio, match="entry of the cache must have at most 4096 bytes, got 4097"):
+        cache.find(KEY)
+    assert cache.sweep(set(), Onnxruntime()) == 0

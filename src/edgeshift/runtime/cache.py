@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a backend built for this device, kept in a private folder under checksums.
 
-`<key>.json` names a file `<sha256>.bin` and its size; the key covers the ONNX file's digest, the runtime's
-version, the CPU's features and the optimisation level. A file is written whole, never rewritten, and compared
-with its checksum before it is mapped: no model format notices a flipped bit by itself. What nobody will find again
-is swept, and what is not in use is bounded.
+`<key>.json` names a file `<sha256>.bin`, its size, what built it, and a checksum of all this; the key covers the ONNX
+file's digest, the runtime's version, the CPU's features and the optimisation level. A file is written whole, never
+rewritten, and compared with its checksum before it is mapped: no model format notices a flipped bit by itself. What
+nobody will find again is swept, and what is not in use is bounded.
 """
 
 import contextlib
@@ -14,10 +14,11 @@ import os
 import platform
 import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,13 @@ from edgeshift.core.files import FULL, json_bytes, read_json, sha256_file, sync_
 from edgeshift.core.recipe import canonical
 from edgeshift.runtime.backends.shape import Backend
 
-FORMAT = 1
+FORMAT = 2
 # CPU flags that decide which kernels a runtime picks and how it lays weights out; the rest differ between
 # machines that may share a file.
 PREFIXES = ("avx", "fma", "f16c", "amx", "sse4", "asimd", "sve", "i8mm", "bf16", "sme", "neon", "rvv")
 PART, KEPT = ".part-", ".bin"
+# Bytes of an entry; those that are written have some 300.
+LONGEST = 4096
 # A half-written file this old belongs to nobody any more: the largest build takes seconds.
 STALE_S = 600.0
 # What is not in use may stay up to the size of what is, or this: a rollback then need not build again.
@@ -95,17 +98,25 @@ class Cache:
         entry = self.folder / f"{key}.json"
         if not entry.is_file():
             return None
+        if entry.stat().st_size > LONGEST:
+            raise BadPortfolio(
+                f"entry of the cache must have at most {LONGEST} bytes, got {entry.stat().st_size}"
+            )
         raw = read_json(entry)
         digest, size = (raw.get("sha256"), raw.get("size_bytes")) if isinstance(raw, dict) else (None, None)
         if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise BadPortfolio(f"entry of the cache must name a checksum, got {digest!r}")
         # A cut newline reads as the same value; what is not byte for byte as it was written is not trusted.
-        if entry.read_bytes() != json_bytes(raw):
+        if any(type(value) not in (str, int) for value in raw.values()) or entry.read_bytes() != json_bytes(
+            raw
+        ):
             raise BadPortfolio(
                 f"entry of the cache must be as it was written, got other bytes in {entry.name[:16]}"
             )
         if raw.get("key") != key:
             raise BadPortfolio(f"entry of the cache must be for {key[:16]}, got {str(raw.get('key'))[:16]!r}")
+        if raw.get("check") != checked(raw):
+            raise BadDigest(f"checksum of an entry of the cache must be that of {key[:16]}, got another")
         with contextlib.suppress(OSError):  # a cache that cannot be written serves all the same
             os.utime(entry)  # see `sweep`: what was used last is swept last
         return self._checked(digest, size)
@@ -146,7 +157,7 @@ class Cache:
             os.replace(part, target)
             sync_folder(self.folder)
         facts = {"key": key, "sha256": digest, "size_bytes": size, "runtime": runtime_of(backend)}
-        write_json(self.folder / f"{key}.json", facts)
+        write_json(self.folder / f"{key}.json", {**facts, "check": checked(facts)})
         return self._checked(digest, size)
 
     @contextmanager
@@ -230,6 +241,11 @@ class Entry:
         return self.runtime.partition(":")[0]
 
 
+def checked(entry: Mapping[str, Any]) -> str:
+    """Checksum of what an entry says, but for this checksum."""
+    return hashlib.sha256(canonical({k: v for k, v in entry.items() if k != "check"}).encode()).hexdigest()
+
+
 def runtime_of(backend: Backend) -> str:
     """Name of a backend, and name and version of what it runs."""
     return f"{backend.card.name}: {backend.runtime}"
@@ -238,7 +254,8 @@ def runtime_of(backend: Backend) -> str:
 def _entry(path: Path) -> Entry | None:
     """An entry; None if it is not one, which `Cache.find` will say to whoever asks for it."""
     try:
-        raw, used_s = read_json(path), path.lstat().st_mtime
+        facts = path.lstat()
+        raw = read_json(path) if facts.st_size <= LONGEST else None
     except (BadPortfolio, OSError):
         return None
     if not isinstance(raw, dict) or path.name != f"{raw.get('key')}.json":
@@ -249,7 +266,7 @@ def _entry(path: Path) -> Entry | None:
         str(raw.get("sha256")),
         size if type(size) is int and size > 0 else 0,
         str(raw.get("runtime", "")),
-        used_s,
+        facts.st_mtime,
     )
 
 
