@@ -129,6 +129,27 @@ def test_einsum_with_a_weight_is_a_linear_layer(equation: str, axis: int) -> Non
     assert shrunk.model.last.in_channels == 3
 
 
+@pytest.mark.parametrize("poison", [0.0, float("nan")])
+def test_a_sum_that_nobody_reads_needs_no_bias_for_the_constants_that_go(poison: float) -> None:
+    class Ignored(Einsum):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x[:, :1].expand(-1, 4, -1, -1)) + 0 * super().forward(x).amax()
+
+    class Unread(Einsum):
+        def forward(self, x: Tensor) -> Tensor:
+            torch.einsum(self.equation, self.first(x), self.weight)
+            return self.last(x[:, :1].expand(-1, 4, -1, -1))
+
+    for kind in (Unread,) if poison else (Ignored, Unread):  # zero times NaN is NaN
+        model = kind("nchw,oc->nohw", 4, 5)
+        kill(model.first, 1, bias=0.5)
+        with torch.no_grad():
+            model.weight[0, 0] += poison
+        shrunk = shrink(model.eval(), X)
+        with torch.no_grad():
+            torch.testing.assert_close(shrunk.model.eval()(X), model(X))
+
+
 class Heads(nn.Module):
     """Attention of two heads of width 4, with matrix products or with letters."""
 

@@ -257,8 +257,7 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     if not shift.any():
         return
     movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)
-    lone = reader.bias is None or not is_shared(reader.bias, demands.ties)
-    if reader.even and reader.can_bias and not shared and lone:
+    if takes_constants(reader, demands.ties):
         return
     demands.note(reader.out, reader.out_axis, fixed)
     if movable:
@@ -289,12 +288,18 @@ def reader_edit(reader: Reader, position: int, facts: Facts, fate: Fate, edits: 
             change = (reader.w_in, carrier, which, constants[which] / constants[carrier])
             edits.columns.setdefault(reader.w, []).append(change)
             gone[which] = False
-    if reader.even and gone.any():
+    if gone.any() and takes_constants(reader, fate.ties) and facts.numbers(reader.w) is not None:
         rows = np.arange(facts.graph.values[reader.out].shape[reader.out_axis])
         inputs = np.where(gone, constants, 0.0).reshape(reader.groups, -1)
         delta = _sum_constants(reader, facts, rows, inputs) * fate.kept(reader.out, reader.out_axis)
         if delta.any():
             edits.bias[position] = delta
+
+
+def takes_constants(reader: Reader, ties: Ties) -> bool:
+    """Whether constants can go into the bias; if not, those that go reach only outputs that nobody needs."""
+    lone = reader.bias is None or not is_shared(reader.bias, ties)
+    return reader.even and reader.can_bias and lone and not is_shared(reader.w, ties)
 
 
 def is_shared(number: int, ties: Ties) -> bool:
