@@ -76,7 +76,7 @@ def test_an_unknown_variant_is_named(three: Portfolio) -> None:
 
 
 def test_an_unknown_mode_is_refused(three: Portfolio) -> None:
-    with pytest.raises(BadValue, match="mode must be one of warm, neighbours, demand, got 'hot'"):
+    with pytest.raises(BadValue, match="mode must be one of warm, neighbours, demand, views, got 'hot'"):
         Engine(three.path, mode="hot")
 
 

@@ -26,18 +26,17 @@ def nest(
       edgeshift serve build/mine-nested --mode views --policy frequency
     """
     from edgeshift.cli.result import print_json
+    from edgeshift.derive.nested import largest_bytes
     from edgeshift.derive.nested import nest as run
     from edgeshift.portfolio import Portfolio
 
-    source = Portfolio.open(folder)
-    found = run(source, out, Screen(quiet=json))
-    file = found.variants[0].files["nested"]
-    alone = source.find(found.variants[0].name).files["weights"].size_bytes
+    found = run(Portfolio.open(folder), out, Screen(quiet=json))
+    file, alone = found.variants[0].files["nested"], largest_bytes(found)
     if json:
         sizes = {"variants": len(found), "size_bytes": file.size_bytes, "largest_alone_bytes": alone}
         print_json({**sizes, "file": file.path})
         return
     typer.echo(
         f"{len(found)} variants in one file of {file.size_bytes:,} bytes, "
-        f"{file.size_bytes / alone:.3f} times the weights of {found.variants[0].name} alone: {out}"
+        f"{file.size_bytes / alone:.3f} times the numbers of {found.variants[0].name} alone: {out}"
     )

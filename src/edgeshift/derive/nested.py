@@ -15,7 +15,7 @@ from edgeshift.core.errors import BadPortfolio, BadWeights, NotExact
 from edgeshift.core.progress import Progress, Silent
 from edgeshift.core.recipe import Recipe, canonical
 from edgeshift.core.values import ChannelGroup, Proof, Variant, to_json
-from edgeshift.derive.folder import scratch
+from edgeshift.derive.folder import check_out, scratch
 from edgeshift.derive.parent import Parent
 from edgeshift.formats import make_template, open_onnx, read_sparse, read_tensors, weight_bytes
 from edgeshift.formats.nested import Member, axes_of, open_nested, write_nested
@@ -71,6 +71,7 @@ def nest(source: Portfolio, out: Path, progress: Progress | None = None) -> Port
         FolderTaken: If `out` holds something else.
     """
     progress = progress or Silent()
+    check_out(out, resume=False)
     variants = sorted(source.variants, key=lambda v: -v.parameters)
     for variant in variants:
         if "masked" not in variant.files:
@@ -95,6 +96,12 @@ def nest(source: Portfolio, out: Path, progress: Progress | None = None) -> Port
         found = stored(source, out, variants, cuts, parent.sample)
         step()
     return found
+
+
+def largest_bytes(nested: Portfolio) -> int:
+    """Bytes of the numbers of the largest variant of a nested portfolio alone."""
+    file = open_nested(nested.path_of(nested.variants[0], "nested"))
+    return sum(array.nbytes for array in file.tensors(0).values())
 
 
 def masked(source: Portfolio, variant: Variant) -> dict[str, Tensor]:
