@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 
 from edgeshift.core.registry import Shelf
+from edgeshift.graph.carriers import choices_of, choose_carriers, keep_carriers
 from edgeshift.graph.channels import Array, ChannelGraph
-from edgeshift.graph.facts import Demands, Edits, Facts
+from edgeshift.graph.facts import Demands, Edits, Facts, Lift
 from edgeshift.graph.rules.shape import Rule
 from edgeshift.graph.ties import Box, Ties
 
@@ -34,6 +35,7 @@ class Verdict:
         facts: Constants and readers.
         alive: Per atom, whether it stays.
         moved: Reader position -> channel that goes -> channel that carries its constant.
+        lifts: Reader position -> how its carrier got a constant, where it had none of its own.
         edits: Changes of numbers and attributes.
         named: Operators without a rule that held channels, with counts.
         picks: What `where` found, by the id of the atoms.
@@ -45,6 +47,7 @@ class Verdict:
     facts: Facts
     alive: Array
     moved: dict[int, dict[int, int]] = field(default_factory=dict)
+    lifts: dict[int, Lift] = field(default_factory=dict)
     edits: Edits = field(default_factory=Edits)
     named: dict[str, int] = field(default_factory=dict)
     picks: dict[int, Array] = field(default_factory=dict)
@@ -84,6 +87,10 @@ class Verdict:
     def carriers(self, position: int) -> dict[int, int]:
         """See `Fate.carriers`."""
         return self.moved.get(position, {})
+
+    def lift(self, position: int) -> Lift | None:
+        """See `Fate.lift`."""
+        return self.lifts.get(position)
 
     def size(self, number: int) -> tuple[int, ...]:
         """See `Fate.size`."""
@@ -176,10 +183,13 @@ def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
     alive[ties.held] = True
     verdict = Verdict(graph, ties, facts, alive, named=demands.named)
     make_whole(verdict)
-    atoms_of = _keep_carriers(verdict, demands)
+    choices = choices_of(verdict, demands)
+    if choices:
+        keep_carriers(choices, verdict)
+        make_whole(verdict)
     if multiple > 1:  # only now: a carrier counts
         _round_up(verdict, multiple)
-    _choose_carriers(verdict, demands, atoms_of)
+    choose_carriers(choices, verdict)
     return verdict
 
 
@@ -284,46 +294,3 @@ def _round_up(verdict: Verdict, multiple: int) -> None:
                     alive[dead[:short]] = True
                     break
     make_whole(verdict)
-
-
-def _keep_carriers(verdict: Verdict, demands: Demands) -> list[Array]:
-    """For every reader with constants that only another channel can carry, see that one of them stays.
-
-    Returns:
-        Per merge, the atoms of its channels.
-    """
-    atoms_of = []
-    open_: dict[
-        int, dict[int, float]
-    ] = {}  # merge that no channel carries yet -> atom -> size of its constant
-    votes: dict[int, dict[int, None]] = {}  # atom -> merges that it could carry, in order
-    for k, merge in enumerate(demands.merges):
-        vector = verdict.ties.axis(merge.value, merge.axis)
-        atoms = np.zeros(0, np.int64) if vector is None else verdict.ties.roots(vector[merge.channels])
-        atoms_of.append(atoms)
-        if atoms.size and not verdict.alive[atoms].any():
-            open_[k] = dict(zip(atoms.tolist(), np.abs(merge.constants).tolist(), strict=True))
-            for atom in open_[k]:
-                votes.setdefault(atom, {})[k] = None
-    while open_:  # the channel that most of them can share, again and again; of those, the largest constant
-        best = max(
-            votes, key=lambda a: (len(votes[a]), max((open_[k][a] for k in votes[a]), default=0.0), -a)
-        )
-        verdict.alive[best] = True
-        for k in list(votes[best]):
-            for atom in open_.pop(k):
-                del votes[atom][k]
-    if atoms_of:
-        make_whole(verdict)
-    return atoms_of
-
-
-def _choose_carriers(verdict: Verdict, demands: Demands, atoms_of: list[Array]) -> None:
-    """Say which channel carries the constants of those that go: of those that stay, the largest."""
-    for merge, atoms in zip(demands.merges, atoms_of, strict=True):
-        if not atoms.size:
-            continue
-        stays = verdict.alive[atoms]
-        carrier = int(merge.channels[np.flatnonzero(stays)[np.abs(merge.constants[stays]).argmax()]])
-        gone = merge.channels[~stays]
-        verdict.moved[merge.node] = {int(i): carrier for i in gone}

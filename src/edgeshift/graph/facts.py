@@ -154,6 +154,23 @@ class Merge:
     constants: Array
 
 
+@dataclass(frozen=True)
+class Lift:
+    """A known channel that a norm is changed for, so that it can carry other constants.
+
+    Attributes:
+        param: The norm's shift.
+        channel: Position in it, and of the carrier before the reader.
+        shift: To add there.
+        constant: What the reader sees of the channel afterwards.
+    """
+
+    param: int
+    channel: int
+    shift: float
+    constant: float
+
+
 @dataclass
 class Demands:
     """Why channels must stay.
@@ -246,6 +263,9 @@ class Fate(Protocol):
 
     def carriers(self, position: int) -> dict[int, int]:
         """Channel that went -> channel that carries its constant, for one reader."""
+
+    def lift(self, position: int) -> Lift | None:
+        """How that channel got a constant, if it had none of its own."""
 
     def size(self, number: int) -> tuple[int, ...]:
         """Shape after the cut."""

@@ -281,13 +281,18 @@ def reader_edit(reader: Reader, position: int, facts: Facts, fate: Fate, edits: 
     gone = ~stays & ~np.isnan(constants) & (constants != 0)
     if not gone.any():
         return
-    carried = fate.carriers(position)
+    carried, lift = fate.carriers(position), fate.lift(position)
     for carrier in sorted(set(carried.values())):
         which = np.array([i for i, j in carried.items() if j == carrier and gone[i]], np.int64)
         if which.size:
-            change = (reader.w_in, carrier, which, constants[which] / constants[carrier])
-            edits.columns.setdefault(reader.w, []).append(change)
             gone[which] = False
+            factors = constants[which] / (constants[carrier] if lift is None else lift.constant)
+            if lift is not None:  # what the carrier itself gave changes with its constant
+                shifts = edits.shifts.setdefault(lift.param, np.zeros(fate.kept(lift.param, 0).shape))
+                shifts[carrier] += lift.shift
+                which = np.append(which, carrier)
+                factors = np.append(factors, constants[carrier] / lift.constant - 1)
+            edits.columns.setdefault(reader.w, []).append((reader.w_in, carrier, which, factors))
     if gone.any() and takes_constants(reader, fate.ties) and facts.numbers(reader.w) is not None:
         rows = np.arange(facts.graph.values[reader.out].shape[reader.out_axis])
         inputs = np.where(gone, constants, 0.0).reshape(reader.groups, -1)
