@@ -22,6 +22,7 @@ from edgeshift.cli.plan import plan
 from edgeshift.cli.predict import predict
 from edgeshift.cli.probe import probe
 from edgeshift.cli.publish import publish, rollback
+from edgeshift.cli.ratios import ratios
 from edgeshift.cli.report import report
 from edgeshift.cli.serve import serve
 from edgeshift.cli.shrink import shrink
@@ -57,6 +58,7 @@ app.command("bench")(bench)
 app.command("plan")(plan)
 app.command("predict")(predict)
 app.command("probe")(probe)
+app.command("ratios")(ratios)
 app.command("devices")(devices)
 app.command("report")(report)
 app.command("simulate")(simulate)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from edgeshift.core.errors import BadValue
+from edgeshift.core.values import Variant
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,28 @@ def _share(curve: Curve, frequency: float, target_ms: float) -> float:
         target_ms,
         f"at least {times[0]:.4g}, what the smallest size takes",
     )
+
+
+def curve_of(variants: Sequence[Variant], *, fixed: float = 0.0, threads: int = 1) -> Curve:
+    """The curve that the variants of one network show: multiply-accumulates against measured latency.
+
+    Args:
+        variants: Of one portfolio; of those with equal cost the faster counts.
+        fixed: Share of a latency that does not stretch as the clock falls, 0..1; see `fit_clock`.
+        threads: Latencies at this many threads count, at batch size 1.
+
+    Raises:
+        BadValue: If a latency is missing, `fixed` is out of range, or fewer than two sizes are there.
+    """
+    if not 0 <= fixed < 1:
+        raise BadValue("fixed", fixed, "from 0 and below 1")
+    whole = max((v.macs for v in variants), default=0)
+    times: dict[float, float] = {}
+    for variant in variants:
+        share = variant.macs / whole
+        took = variant.measured("latency", threads=threads).value
+        times[share] = min(took, times.get(share, math.inf))
+    shares = tuple(sorted(times))
+    return Curve(
+        shares, tuple(times[s] * (1 - fixed) for s in shares), tuple(times[s] * fixed for s in shares)
+    ).check()
