@@ -43,18 +43,18 @@ def test_readers_behind_norms_of_their_own_share_one_carrier() -> None:
     network = Readers()
     shrunk = shrunk_is_equal(network, X)
     assert shrunk.model.stream.out_channels == 4
-    # Channel 0 serves two of them as it is; the second branch's norm gives it what channel 1 was.
-    assert [float(n.bias[0].detach()) for n in shrunk.model.norms] == pytest.approx([0.5, 0.7, 0.25])
+    # Channel 2 has the largest constant; the norms of the other two make of it what they saw of channels 0 and 1.
+    assert [float(n.bias[0].detach()) for n in shrunk.model.norms] == pytest.approx([0.5, 0.7, 1.5])
     third = network.convs[2].weight
-    torch.testing.assert_close(shrunk.model.convs[2].weight[:, 0], third[:, 0] + 6 * third[:, 2])
+    torch.testing.assert_close(shrunk.model.convs[2].weight[:, 0], third[:, 2] + third[:, 0] / 6)
     torch.testing.assert_close(shrunk.model.convs[1].weight[:, 0], network.convs[1].weight[:, 1])
 
 
 def test_a_carrier_that_was_seen_keeps_its_own_part() -> None:
     network = Readers()
     with torch.no_grad():
-        network.norms[1].bias[0] = 0.1
-        network.convs[1].weight[:, 0] = 0  # known, but not read: another may be lifted to it
+        network.norms[1].bias[2] = 0.1
+        network.convs[1].weight[:, 2] = 0  # known, but not read, until the norm lifts it
     assert shrunk_is_equal(network, X).model.stream.out_channels == 4
 
 
