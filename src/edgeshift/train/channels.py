@@ -73,14 +73,18 @@ class Prices:
         return sum(self.layer(name, *widths[name]) for name in self.macs.layers)
 
     @cached_property
-    def readers(self) -> Mapping[str, tuple[str, ...]]:
-        """Group -> layers that are charged to it: those that read it, or, where nobody's columns do, make it."""
-        charged = {name for group in self.macs.groups for name in group.columns}
+    def charged(self) -> Mapping[str, tuple[tuple[str, float], ...]]:
+        """Group -> the layers that make or read its channels, each with the part of its cost that the group bears.
+
+        A layer's cost is shared evenly by all groups that its rows and columns belong to. Charging readers alone,
+        as the paper does, leaves the last group of a network uncut, since the classifier that reads it is cheap.
+        """
+        touching: dict[str, set[str]] = {name: set() for name in self.macs.layers}
+        for group in self.macs.groups:
+            for name in {*group.rows, *group.columns} & touching.keys():
+                touching[name].add(group.name)
         return {
-            group.name: (
-                *(n for n in group.columns if n in self.macs.layers),
-                *(n for n in group.rows if n in self.macs.layers and n not in charged),
-            )
+            group.name: tuple((n, 1 / len(who)) for n, who in touching.items() if group.name in who)
             for group in self.macs.groups
         }
 
@@ -95,12 +99,9 @@ class Prices:
             widths: Weight -> rows and columns left, where the group keeps `now` channels.
             now: See `widths`.
         """
-        names = self.readers[group.name]
-        after, empty = grown(widths, group, count - now, names), grown(widths, group, -now, names)
-        return sum(
-            self.layer(n, *after[n]) - (self.layer(n, *empty[n]) if n in group.columns else 0.0)
-            for n in names
-        )
+        borne = self.charged[group.name]
+        after = grown(widths, group, count - now, [name for name, _ in borne])
+        return sum(part * self.layer(name, *after[name]) for name, part in borne)
 
 
 def options_of(group: ChannelGroup, most: int, multiple: int, least: float) -> list[int]:
@@ -193,10 +194,7 @@ def filled(
         budget: At most.
     """
     found, by_name = dict(kept), {g.name: g for g in prices.macs.groups}
-    touched = {
-        name: [n for n in prices.macs.layers if n in by_name[name].rows or n in by_name[name].columns]
-        for name in ladders
-    }
+    touched = {name: [n for n, _ in prices.charged[name]] for name in ladders}
     widths = prices.macs.widths(found)
     costs = {name: prices.layer(name, *widths[name]) for name in prices.macs.layers}
     while True:

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from edgeshift.core.errors import BadValue
 from edgeshift.core.progress import Silent
+from edgeshift.core.values import ChannelGroup
 from edgeshift.train import Task, Training, run_levels
+from edgeshift.train.channels import Prices, choose_channels
+from edgeshift.train.macs import Macs
 from edgeshift.train.methods.soft_masking import SoftMasking
 from edgeshift.train.run import Run
 from tests.train.methods.watch import watched
@@ -22,8 +26,8 @@ def test_the_cost_ends_in_the_budget(task: Task, training: Training, tmp_path: P
 
     watched("soft_masking", look, task, training, (1.0, 0.5, 0.25), tmp_path, **OPTIONS)
     assert costs[0] == 1
-    assert 0.5 - 0.1 < costs[1] <= 0.5  # a channel of this tiny network is up to a tenth of its cost
-    assert 0.25 - 0.1 < costs[2] <= 0.25
+    assert 0.5 - 0.15 < costs[1] <= 0.5  # a channel of this tiny network is up to a seventh of its cost
+    assert 0.25 - 0.15 < costs[2] <= 0.25
 
 
 def test_hard_masks_compute_what_soft_ones_did(task: Task, training: Training, tmp_path: Path) -> None:
@@ -93,3 +97,15 @@ def test_a_table_that_is_none_is_refused(task: Task, training: Training, tmp_pat
     method = SoftMasking(table=str(tmp_path / "t.json"))
     with pytest.raises(BadValue, match=r"table must be one with a cost for every layer; it lacks 0\.weight"):
         list(run_levels(method, task, training, (1.0, 0.5), tmp_path / "run", Silent()))
+
+
+def test_a_group_pays_for_the_layers_that_make_it_too() -> None:
+    # conv a: 1 -> 8 channels at 100 places, then a classifier 8 -> 2: a group that paid for its reader alone would
+    # think of 16 multiply-accumulates, and never of the 800.
+    group = ChannelGroup("a", {"a": np.arange(8)[:, None]}, 0.0, {"fc": np.arange(8)[:, None]})
+    prices = Prices(Macs({"a": 800.0, "fc": 16.0}, {"a": (8, 1, 1, 1), "fc": (2, 8)}, (group,)))
+    widths = prices.macs.widths({})
+    assert prices.of_option(group, 8, widths, 8) == 816
+    assert prices.of_option(group, 2, widths, 8) == 204
+    chosen = choose_channels({"a": torch.arange(8.0)}, (group,), prices, 408, 1)
+    assert chosen["a"].tolist() == [False] * 4 + [True] * 4
