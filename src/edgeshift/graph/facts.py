@@ -58,6 +58,15 @@ class Facts:
         numbers = np.asarray(data, np.float64)
         return np.where(np.isfinite(numbers), numbers, np.nan)
 
+    def blank(self, numbers: list[int]) -> bool:
+        """Whether nothing at all is known of one of these values."""
+        for number in numbers:
+            if self.graph.values[number].data is None:
+                const = self.const[number]
+                if const.size == 1 and np.isnan(const.item()):
+                    return True
+        return False
+
     def numbers(self, number: int | None) -> Array | None:
         """All numbers of a value if they are known: a parameter, or something computed from parameters alone."""
         assert number is not None

@@ -81,6 +81,10 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
 }
 
 
+# Functions that may be known although one of their arguments is not: zero times anything, one to any power.
+KEEPS_KNOWN = {"mul", "pow"}
+
+
 def aligned(array: Array, rank: int) -> Array:
     """`array` with leading axes of size 1 up to `rank`."""
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
@@ -208,6 +212,9 @@ class Elementwise:
         if name == "identity" and numbers[0] in facts.shares:
             facts.shares.add(out)
         rank = len(facts.graph.values[out].shape)
+        blank = facts.blank(numbers)
+        if blank and name not in KEEPS_KNOWN:
+            return
         arrays = [facts.constant(i) for i in numbers]
         if node.kind == "prelu" and arrays[1].size > 1:
             arrays[1] = arrays[1].reshape([1, -1] + [1] * (rank - 2))
@@ -215,7 +222,8 @@ class Elementwise:
         result = apply(name, arrays, dict(node.attributes.get("options", {})))
         if name == "mul" and not facts.tainted[out]:
             result = np.where((arrays[0] == 0) | (arrays[1] == 0), 0.0, result)
-        facts.const[out] = result
+        if not (blank and np.isnan(result).all()):  # else nothing is known, at any size
+            facts.const[out] = result
 
     def reads(self, node: Node, facts: Facts) -> None:
         """See `Rule.reads`; the other factor of a known zero is not read."""
