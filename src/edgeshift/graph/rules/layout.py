@@ -244,8 +244,12 @@ class Layout:
             wide = np.broadcast_to(
                 needed, [len(index) if d == axis else n for d, n in enumerate(needed.shape)]
             )
-            # Moved to the front, the picked axis takes a plain index; a position may be picked twice.
-            np.logical_or.at(np.moveaxis(back, axis, 0), index, np.moveaxis(wide, axis, 0))
+            # Moved to the front, the picked axis takes a plain index.
+            front, source = np.moveaxis(back, axis, 0), np.moveaxis(wide, axis, 0)
+            if len(set(node.attributes["index"])) == len(index):
+                front[index] = source
+            else:  # a position that is picked twice
+                np.logical_or.at(front, index, source)
             facts.add_read(x, back)
         elif node.kind == "pick":
             facts.add_read(x, np.asarray(needed.any(int(node.attributes["axis"]), keepdims=True)))
