@@ -25,7 +25,7 @@ SAMPLES = "samples.npz"
 
 def networks(portfolio: Portfolio, batch_size: int = 1) -> Samples:
     """Every variant's counts and graph, on no device."""
-    found = tuple(network_of(portfolio.read(v, "onnx"), batch_size, v.name) for v in portfolio.variants)
+    found = tuple(network_of(portfolio.onnx(v), batch_size, v.name) for v in portfolio.variants)
     return Samples(
         features=count_matrix(found),
         cost=np.empty((len(found), 0)),

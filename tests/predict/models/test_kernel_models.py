@@ -238,7 +238,15 @@ def test_what_is_measured_of_the_parent_carries_over_to_the_narrower_network() -
     assert found == pytest.approx(truth((child,))[0], rel=0.1)
 
 
+def test_a_narrower_network_on_another_device_is_both_changes() -> None:
+    parent = UNSEEN[0]
+    widths = tuple(max(2, n.out_channels // 2) for n in parent.nodes[:-1])
+    child = chain(f"{parent.name}/half", widths, parent.nodes[0].in_shape[-1])
+    found = changed("here", "there", 60).predict(queries((child,))).value[0]
+    assert found == pytest.approx(1.7 * truth((child,), 16)[0], rel=0.1)
+
+
 def test_too_few_networks_on_both_leave_the_replay() -> None:
     assert changed("here", "there", 20).change is not None
-    with pytest.raises(BadValue, match="measurements on there for what_if must be at least 20"):
+    with pytest.raises(BadValue, match="measurements on here for what_if must be at least 20"):
         changed("here", "there", 10)

@@ -224,12 +224,15 @@ class Change:
         """Of a network, from its anchor's timeline."""
         assert self.left is not None
         total = np.array([max(anchor.timeline.total_ms, LEAST_MS)])
-        x, log = self.described([network], total)
-        found = float(log[0] + self.left(x)[0])
+        pair = [network, anchor.network]
         if self.same:  # what was measured of the anchor, times what the two are expected to differ by
-            y, expected = self.described([anchor.network], total)
-            found += float(np.log(total[0]) - expected[0] - self.left(y)[0])
-        return float(np.exp(found))
+            x, log = self.described(pair, total.repeat(2))
+            found = log + self.left(x)
+            return float(total[0] * np.exp(found[0] - found[1]))
+        # A query that is not the anchor itself costs on the base what the rates say that the two differ by.
+        log_before = shares(pair, self.before, call_of(self.before))[1]
+        x, log = self.described([network], total * np.exp(log_before[0] - log_before[1]))
+        return float(np.exp(log[0] + self.left(x)[0]))
 
 
 @dataclass(frozen=True)
@@ -259,8 +262,10 @@ class Replayed(Fitted):
         return interval(self.line(guesses), self.line.half_width(level), level, source, self.unit)
 
     def guess(self, network: Network) -> float:
-        """The replay in ms."""
+        """The replay in ms, or the timeline's sum after the change where that was learnt."""
         anchor = self.nearest(network)
+        if self.change is not None and self.streams == 1:
+            return max(self.change.cost(network, anchor), LEAST_MS)
         now = by_group(network, self.after)
         whole = sum(now.values()) / max(sum(anchor.groups.values()), LEAST_MS)
 
@@ -270,8 +275,6 @@ class Replayed(Fitted):
             small = anchor.groups[group] < SMALL * sum(anchor.groups.values())
             return whole if small else now[group] / anchor.groups[group]
 
-        if self.change is not None:
-            return max(self.change.cost(network, anchor), LEAST_MS)
         return max(replay(scaled(anchor.timeline, factor), self.streams), LEAST_MS)
 
     def nearest(self, network: Network) -> Anchor:
