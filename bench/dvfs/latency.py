@@ -26,7 +26,6 @@ from edgeshift.formats import open_onnx
 from edgeshift.measure import Protocol, latencies
 from edgeshift.measure.ratios import fit_clock
 from edgeshift.portfolio import Portfolio
-from edgeshift.portfolio.verify import onnx_of
 from edgeshift.runtime import Engine, Switcher
 from edgeshift.runtime.policies.fixed import Fixed
 from edgeshift.runtime.policies.frequency import Frequency
@@ -67,7 +66,7 @@ class Asked:
 def timed(folder: Path) -> Portfolio:
     """The portfolio with latencies measured now, in turns."""
     found = Portfolio.open(folder)
-    sessions = [open_onnx(onnx_of(found.path, variant)) for variant in found]
+    sessions = [open_onnx(found.onnx(variant)) for variant in found]
     sample = np.random.default_rng(0).standard_normal((1, *found.model.input_shape), dtype=np.float32)
     for variant, figure in zip(found.variants, latencies(sessions, sample, 1, Protocol()), strict=True):
         found = found.remeasured(variant, (figure,))

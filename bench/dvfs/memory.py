@@ -35,7 +35,7 @@ from edgeshift.runtime import Engine, Switcher
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
 from edgeshift.runtime.cache import Cache
 from edgeshift.runtime.engine import CACHE
-from edgeshift.runtime.nested import NestedFiles
+from edgeshift.runtime.nested import NestedFiles, key_of
 from edgeshift.runtime.policies.fixed import Fixed
 
 # Where glibc keeps what was freed; it is given back before counting.
@@ -52,7 +52,7 @@ def inside(way: str, folder: Path, names: list[str]) -> None:
     # The runtime's own memory, before counting.
     open_onnx(whole_onnx(nested, len(nested.variants) - 1)).run(sample)
     files, backend, cache = NestedFiles(), Onnxruntime(), Cache(folder / CACHE)
-    built = {v.name: cache.find(cache.key(files.key(v), backend)) for v in variants}
+    built = {v.name: cache.find(cache.key(key_of(v), backend)) for v in variants}
     onnx = {v.name: whole_onnx(nested, nested.index(v.name)) for v in variants if way == "copies"}
     del nested
     gc.collect()
@@ -78,7 +78,7 @@ def memory(found: Portfolio) -> list[dict[str, Any]]:
         pass
     cache, files, backend = Cache(found.path / CACHE), NestedFiles(), Onnxruntime()
     for variant in found:
-        key = cache.key(files.key(variant), backend)
+        key = cache.key(key_of(variant), backend)
         if cache.find(key) is None:
             cache.build(key, backend, files.onnx(found, variant))
     names, rows = [v.name for v in found], []
@@ -170,7 +170,7 @@ def shifts(found: Portfolio, way: str) -> dict[str, Any]:
             forget(last)
             if way.endswith("first time"):
                 variant = engine._opened.variants[last]
-                engine._cache.drop(engine._cache.key(NestedFiles().key(variant), Onnxruntime()))
+                engine._cache.drop(engine._cache.key(key_of(variant), Onnxruntime()))
             gc.collect()
             start = time.perf_counter()
             ready = engine.ready(last)

@@ -148,3 +148,12 @@ def test_a_file_changed_where_it_is_mapped_is_found_by_the_next_check(copy: Port
             file.seek(-1, 2)
             file.write(bytes([last ^ 1]))
         assert "checksum of the nested file must be" in loader.recheck(engine.ready(0))
+
+
+def test_built_files_of_nested_variants_are_in_use(copy: Portfolio) -> None:
+    with Engine(copy.path) as engine, pytest.MonkeyPatch.context() as patch:
+        # Whatever is not in use would go at once.
+        patch.setattr("edgeshift.runtime.cache.STALE_S", -1.0)
+        patch.setattr("edgeshift.runtime.cache.SPARE_BYTES", 0)
+        engine.reload()
+        assert len(list((copy.path / ".cache").glob("*.bin"))) == 3

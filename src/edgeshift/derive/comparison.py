@@ -211,7 +211,7 @@ def measured(out: Path, found: Mapping[Entry, Portfolio], progress: Progress) ->
     ids = {entry.name: [v.id for v in portfolio] for entry, portfolio in found.items()}
     if done.exists() and read_json(done) == ids:
         return portfolios
-    sessions = [open_onnx(p.read(v, "onnx"), 1) for p in found.values() for v in p]
+    sessions = [open_onnx(p.onnx(v), 1) for p in found.values() for v in p]
     example = np.random.default_rng(0).standard_normal((1, *sessions[0].input_shape), dtype=np.float32)
     with progress.task(f"latency of {len(sessions)} variants in turns", 1) as step:
         timed = iter(latencies(sessions, example, 1, Protocol()))

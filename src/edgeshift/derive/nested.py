@@ -280,6 +280,6 @@ def draft(variant: Variant, one: Cut) -> Draft:
         macs=size.macs,
         sparsity=variant.sparsity,
         widths=size.widths,
-        measurements=tuple(m for m in variant.measurements if m.quantity == "latency"),
+        measurements=tuple(m for m in variant.measurements if m.quantity != "file_size"),
         proof=one.proof,
     )

@@ -3,6 +3,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -40,7 +42,7 @@ def bench(
     if not len(portfolio):
         raise BadValue(f"variants of {portfolio.path}", 0, "at least one to measure")
     progress, protocol = progress or Silent(), Protocol()
-    sessions = [open_onnx(portfolio.read(variant, "onnx"), threads) for variant in portfolio]
+    sessions = [open_onnx(portfolio.onnx(variant), threads) for variant in portfolio]
     example = np.random.default_rng(0).standard_normal((1, *sessions[0].input_shape), dtype=np.float32)
     found = []
     for batch_size in batch_sizes:
@@ -51,9 +53,11 @@ def bench(
     for variant, timed in zip(variants, zip(*found, strict=True), strict=True):
         portfolio = portfolio.remeasured(variant, timed)
     if memory:
-        with progress.task("peak memory", len(variants)) as step:
+        with progress.task("peak memory", len(variants)) as step, TemporaryDirectory() as folder:
             for variant in variants:
-                held = peak_memories(portfolio.path_of(variant, "onnx"), 1, threads)
+                file = Path(folder) / "model.onnx"
+                file.write_bytes(portfolio.onnx(variant))
+                held = peak_memories(file, 1, threads)
                 portfolio = portfolio.remeasured(portfolio.find(variant.id), held)
                 step(note=variant.name)
     return portfolio

@@ -15,7 +15,7 @@ from edgeshift.portfolio import manifest as manifests
 from edgeshift.portfolio.diff import Difference, diff
 from edgeshift.portfolio.front import DEFAULT_OBJECTIVES, front
 from edgeshift.portfolio.manifest import Edition, Manifest
-from edgeshift.portfolio.verify import Verification, verify
+from edgeshift.portfolio.verify import Verification, onnx_of, verify
 
 # A log tells when and how long; it does not change what a variant computes.
 NOT_IDENTITY = ("log",)
@@ -317,6 +317,15 @@ class Portfolio:
             BadPortfolio: If the file is missing, a link, or was changed.
         """
         return store.fetch(self.path, self._file(variant, role))
+
+    def onnx(self, variant: Variant) -> bytes:
+        """A variant's ONNX file, read or made of its nested file; compared with its checksum.
+
+        Raises:
+            UnknownName: If the variant has neither.
+            BadPortfolio: If a file is missing, a link, or was changed.
+        """
+        return onnx_of(self.path, variant)
 
     def _file(self, variant: Variant, role: str) -> FileRef:
         if role not in variant.files:

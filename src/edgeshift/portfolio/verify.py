@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeshift.core.errors import BadPortfolio, BadValue, BadWeights
+from edgeshift.core.errors import BadPortfolio, BadValue, BadWeights, UnknownName
 from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.values import Variant
 from edgeshift.formats import open_onnx, read_shapes
@@ -101,9 +101,16 @@ def check_weights(folder: Path, variant: Variant, found: Findings) -> None:
 
 
 def onnx_of(folder: Path, variant: Variant) -> bytes:
-    """The variant's ONNX file, or the one that its nested file makes."""
+    """The variant's ONNX file, or the one that its nested file makes.
+
+    Raises:
+        UnknownName: If the variant has neither.
+        BadPortfolio: If a file is missing, a link, or was changed.
+    """
     if "onnx" in variant.files:
         return store.fetch(folder, variant.files["onnx"])
+    if "nested" not in variant.files:
+        raise UnknownName("file", "onnx", variant.files)
     nested = open_nested(store.check(folder, variant.files["nested"]))
     return whole_onnx(nested, nested.index(variant.name))
 

@@ -18,6 +18,7 @@ from edgeshift.portfolio import Portfolio
 from edgeshift.runtime.answer import Answer
 from edgeshift.runtime.backends.shape import Backend, Model
 from edgeshift.runtime.cache import Cache
+from edgeshift.runtime.nested import key_of
 from edgeshift.runtime.opened import Opened, check_limit
 from edgeshift.runtime.ready import Loaded, Loader, Ready, Tally
 from edgeshift.runtime.state import Ladder
@@ -133,8 +134,8 @@ class Engine:
             raise BadPortfolio(
                 f"variants of {self.path} must have equal inputs and outputs, got different ones"
             )
-        files = (v.files["onnx"] for v in opened.variants if "onnx" in v.files)
-        self._cache.sweep({self._cache.key(file.sha256, self._backend) for file in files}, self._backend)
+        keys = (key_of(v) for v in opened.variants if {"onnx", "nested"} & v.files.keys())
+        self._cache.sweep({self._cache.key(key, self._backend) for key in keys}, self._backend)
         return opened
 
     def _model(self, source: Path | bytes) -> Model:

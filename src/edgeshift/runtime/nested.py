@@ -16,24 +16,25 @@ from edgeshift.runtime.backends.shape import Backend, Model
 ROLE = "nested"
 
 
+def key_of(variant: Variant) -> str:
+    """What names a variant's ONNX file: its checksum, or for a nested one that of the file and its name.
+
+    Raises:
+        BadPortfolio: If it has neither.
+    """
+    if "onnx" in variant.files:
+        return variant.files["onnx"].sha256
+    if ROLE not in variant.files:
+        raise BadPortfolio(f"variant {variant.name} must have an ONNX file, got {sorted(variant.files)}")
+    return f"{variant.files[ROLE].sha256}/{variant.name}"
+
+
 @dataclass
 class NestedFiles:
     """The nested files of a portfolio that are open, each mapped and checked once."""
 
     _open: dict[str, Nested] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def key(self, variant: Variant) -> str:
-        """What names a variant's ONNX file: its checksum, or for a nested one that of the file and its name.
-
-        Raises:
-            BadPortfolio: If it has neither.
-        """
-        if "onnx" in variant.files:
-            return variant.files["onnx"].sha256
-        if ROLE not in variant.files:
-            raise BadPortfolio(f"variant {variant.name} must have an ONNX file, got {sorted(variant.files)}")
-        return f"{variant.files[ROLE].sha256}/{variant.name}"
 
     def onnx(self, portfolio: Portfolio, variant: Variant) -> bytes:
         """A variant's ONNX file, read or made of the nested file.
@@ -42,7 +43,7 @@ class NestedFiles:
             BadPortfolio: If there is none, or it is damaged.
         """
         if "onnx" in variant.files or ROLE not in variant.files:
-            self.key(variant)
+            key_of(variant)
             return portfolio.read(variant, "onnx")
         nested = self.nested(portfolio, variant)
         return whole_onnx(nested, nested.index(variant.name))

@@ -18,7 +18,7 @@ from edgeshift.core.values import Variant
 from edgeshift.portfolio import Golden, Portfolio
 from edgeshift.runtime.backends.shape import Backend, Model
 from edgeshift.runtime.cache import Cache
-from edgeshift.runtime.nested import NestedFiles
+from edgeshift.runtime.nested import NestedFiles, key_of
 from edgeshift.runtime.state import Profile
 
 # A self test against the unoptimised model: as for golden pairs, see portfolio/golden.py.
@@ -147,7 +147,7 @@ class Loader:
         if self.views:
             model, size = self.nested.open_views(self.portfolio, variant, self.backend, self.threads)
             return self._proved(variant, model, ("views", size, ""), None, start)
-        key = self.cache.key(self.nested.key(variant), self.backend)
+        key = self.cache.key(key_of(variant), self.backend)
         note = ""
         try:
             path = self.cache.find(key)
