@@ -6,15 +6,16 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from edgeshift.core.errors import BadPortfolio, BadWeights
 from edgeshift.derive.nested import nest
 from edgeshift.formats import open_onnx
-from edgeshift.formats.nested import Nested, open_nested
+from edgeshift.formats.nested import Member, Nested, open_nested, write_nested
 from edgeshift.formats.nested_model import nested_model
-from edgeshift.formats.nested_onnx import VIEWS, graph_name, placed, views_onnx, whole_onnx
+from edgeshift.formats.nested_onnx import VIEWS, WHOLE, graph_name, placed, views_onnx, whole_onnx
 from edgeshift.models import build, example
 from edgeshift.portfolio import Portfolio
 from tests.derive.nesting import NETS, SHARES, SMALL, source, states
@@ -166,3 +167,25 @@ def test_weights_that_differ_are_refused(tmp_path: Path) -> None:
 def test_a_variant_without_masked_weights_is_refused(made: Made, tmp_path: Path) -> None:
     with pytest.raises(BadPortfolio, match="variant level-0 must have masked weights"):
         nest(made["whole"], tmp_path / "b")
+
+
+def test_a_graph_in_the_file_that_points_at_other_files_is_refused(tmp_path: Path) -> None:
+    model = onnx.ModelProto()
+    tensor = model.graph.initializer.add()
+    tensor.name, tensor.data_location = "w", onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../secret"
+    files = {f"0.{kind}": model.SerializeToString() for kind in (WHOLE, VIEWS)}
+    member = Member("level-0", {"w": np.zeros(2, np.float32)}, {"w": (np.arange(2),)})
+    write_nested(tmp_path / "n", [member], {**files, "0.views.names": b"w"})
+    nested = open_nested(tmp_path / "n")
+    for opened in (whole_onnx, views_onnx):
+        with pytest.raises(BadPortfolio, match="got one that lies in another file"):
+            opened(nested, 0)
+
+
+def test_a_file_without_graphs_says_so(tmp_path: Path) -> None:
+    member = Member("level-0", {"w": np.zeros(2, np.float32)}, {"w": (np.arange(2),)})
+    write_nested(tmp_path / "n", [member])
+    with pytest.raises(BadPortfolio, match=r"n must hold graph 0\.onnx"):
+        whole_onnx(open_nested(tmp_path / "n"), 0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeshift.core.errors import BadPortfolio
 from edgeshift.formats.nested import Array, Nested
+from edgeshift.formats.wire import refuse_external_data
 
 # Numbers of TensorProto.DataType.
 KINDS = {"<f4": 1, "|u1": 2, "|i1": 3, "<i4": 6, "<i8": 7, "|b1": 9, "<f2": 10, "<f8": 11}
@@ -43,6 +44,8 @@ def _graph(nested: Nested, kind: str, variant: int) -> bytes:
     name = graph_name(kind, variant)
     if name not in nested.files:
         raise BadPortfolio(f"{nested.path.name} must hold graph {name}, got {sorted(nested.files)}")
+    # Only what we add ourselves may point into a file, and it points into this one.
+    refuse_external_data(nested.files[name])
     return nested.files[name]
 
 
