@@ -257,7 +257,7 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     if not shift.any():
         return
     movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)
-    if takes_constants(reader, demands.ties):
+    if takes_constants(reader, demands.ties) and not shared:
         return
     demands.note(reader.out, reader.out_axis, fixed)
     if movable:
