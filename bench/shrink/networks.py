@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every network with planted dead channels: is it traced, exact, and does all go that can?
 
-python -m bench.shrink.networks [--shares 0.6 0.9 0.3] [--only resnet50 ...]
+    python -m bench.shrink.networks [--shares 0.6 0.9 0.3] [--only resnet50 ...]
+
+Rows are kept in build/bench/networks, so a run that was stopped goes on; remove the folder to measure anew.
 """
 
 import argparse
 import itertools
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep, table
 from bench.shrink.subjects import gone, make_planted, names, one_thread, parameters
 from edgeshift.core.errors import NotExact, Untraceable
+from edgeshift.core.files import read_json, write_json
 from edgeshift.graph.exact import shrink_traced, traced
 
 SEED = 0
+FOLDER = Path("build/bench/networks")
 WHY = {
     "densenet40_12": "norms make constants other than zero of the planted zeros; where padded convolutions read them, "
     "one channel stays that carries the others",
@@ -103,12 +108,15 @@ def main() -> None:
     options.add_argument("--only", nargs="+", default=list(names()))
     chosen = options.parse_args()
     one_thread()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for share in chosen.shares:
         for name in chosen.only:
-            rows.append(measure(name, share))
+            kept = FOLDER / f"{share}-{name}.json"
+            if not kept.is_file():  # a run that was stopped goes on with the next network
+                write_json(kept, measure(name, share))
+            rows.append(read_json(kept))
             print(table(rows[-1:], COLUMNS), rows[-1].get("short") or rows[-1].get("error") or "", flush=True)
-        if set(chosen.only) == set(names()):  # a share is a whole table, so a stopped run leaves one
+        if set(chosen.only) == set(names()):
             says = "Planted dead channels: traced, exact, and share of the removable ones that went."
             spread = "none: times were taken once"
             keep(Run("shrink_networks", says, seeds=(SEED,), spread=spread), rows, findings(rows))

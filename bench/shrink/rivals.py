@@ -182,7 +182,7 @@ def variants(case: str, model: nn.Module) -> dict[str, nn.Module | str]:
         "dnnshifter, contiguous": lambda: contiguous(rule(model)),
         "torch-simplify": lambda: simplified(model, SHAPE),
         "ours": lambda: shrink(model, example).model,
-        "ours, multiples of 8": lambda: shrink(model, example, multiple=8).model,
+        "ours, multiples of 4": lambda: shrink(model, example, multiple=4).model,
         "ours, folded": lambda: folded(found["ours"], example),  # type: ignore[arg-type]  # ours never fails
     }
     for name, make in makers.items():
@@ -290,7 +290,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
                 + ", ".join(f"{key} {row[key]:.2f}" for key in speeds if key in row)
                 + f"; all weights contiguous: {row['contiguous']}."
             )
-    for name in ("ours", "ours, multiples of 8", "ours, folded"):
+    for name in ("ours", "ours, multiples of 4", "ours, folded"):
         own = [(r[key], r["case"], key) for r in rows if r["variant"] == name for key in speeds]
         slowest, case, key = min(own)
         found.append(f"{name}: at its slowest {slowest:.2f} times the sparse model's speed ({case}, {key}).")
