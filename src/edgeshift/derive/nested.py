@@ -19,7 +19,7 @@ from edgeshift.derive.folder import check_out, scratch
 from edgeshift.derive.parent import Parent
 from edgeshift.formats import make_template, open_onnx, read_sparse, read_tensors, weight_bytes
 from edgeshift.formats.nested import Member, axes_of, open_nested, write_nested
-from edgeshift.formats.nested_graph import bare, split
+from edgeshift.formats.nested_graph import bare, graph_of, split
 from edgeshift.formats.nested_model import plan_name
 from edgeshift.formats.nested_onnx import VIEWS, WHOLE, graph_name, whole_onnx
 from edgeshift.graph import Report, channel_groups
@@ -220,10 +220,11 @@ def stored(
     members = relative([one.member for one in cuts])
     axes, own = axes_of(members)
     files: dict[str, bytes] = {}
+    template = make_template(cuts[0].model, sample)
     for number, one in enumerate(cuts):
-        template = make_template(one.model, sample)
-        files[graph_name(WHOLE, number)] = bare(template.graph, frozenset(axes))
-        data, names = split(template.graph, axes, own, number)
+        graph = graph_of(one.model, sample, template)
+        files[graph_name(WHOLE, number)] = bare(graph, frozenset(axes))
+        data, names = split(graph, axes, own, number)
         files[graph_name(VIEWS, number)] = data
         files[graph_name(VIEWS, number) + ".names"] = "\n".join(names).encode()
         files[plan_name(number)] = one.facts

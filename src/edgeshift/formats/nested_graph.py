@@ -3,13 +3,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
+from torch import Tensor, nn
 
+from edgeshift.core.errors import BadPortfolio
 from edgeshift.formats.nested import Axis
 from edgeshift.formats.nested_onnx import BLOCK
+from edgeshift.formats.onnx_file import TOLERANCE, Template, make_template, worst_error
+from edgeshift.formats.onnx_graph import fill_
+from edgeshift.formats.weights import named_tensors
 
 # Opset of ONNX Runtime's own operators.
 MICROSOFT = "com.microsoft"
@@ -28,6 +34,34 @@ def _drop(model: onnx.ModelProto, names: set[str]) -> None:
     rest = [onnx.TensorProto.FromString(t.SerializeToString()) for t in model.graph.initializer]
     del model.graph.initializer[:]
     model.graph.initializer.extend(t for t in rest if t.name not in names)
+
+
+def graph_of(model: nn.Module, example: Tensor, template: Template | None) -> onnx.ModelProto:
+    """The unfolded graph of a model, with its tensors.
+
+    Args:
+        model: In eval mode, float32.
+        example: `(batch, *input_shape)`, float32, batch of at least 2.
+        template: From a larger model of the same class; used if the model's tensors fit and it then answers as torch
+            does, which saves an export.
+
+    Raises:
+        Untraceable: If torch cannot export the model.
+    """
+    if template is not None:
+        tensors = {n: t.detach().cpu().contiguous().numpy() for n, t in named_tensors(model)}
+        groups = {
+            f"{n}.weight".lstrip("."): m.groups for n, m in model.named_modules() if hasattr(m, "groups")
+        }
+        graph = onnx.ModelProto()
+        graph.CopyFrom(template.graph)
+        with suppress(BadPortfolio):
+            if (
+                not fill_(graph, tensors, template.names, groups)
+                and worst_error(graph.SerializeToString(), model, example) <= TOLERANCE
+            ):
+                return graph
+    return make_template(model, example).graph
 
 
 def split(
