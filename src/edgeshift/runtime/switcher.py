@@ -38,10 +38,13 @@ from edgeshift.runtime.state import Decision, State
 POLICIES = Shelf("policy", "runtime/policies")
 SENSORS = Shelf("sensor", "runtime/sensors")
 # A variant in a process of its own hangs when a request takes this many times its 95th percentile, slowdown
-# included, and at least this long. Sooner where that leaves the time for a smaller variant to answer before the
-# deadline, so many times its 95th percentile; never before the last: a loaded machine stops a process for tens of
-# milliseconds.
-HANG_TIMES, HANG_LEAST_S, RETRY_TIMES, HANG_SOONEST_S = 20.0, 0.25, 4.0, 0.05
+# included, and at least this long.
+HANG_TIMES, HANG_LEAST_S = 20.0, 0.25
+# It is given up sooner where that leaves the time for a smaller variant to answer before the deadline: so many times
+# that one's 95th percentile, and what burying a process takes. Never before it took so many times its own and so
+# long: a loaded machine stops a process for tens of milliseconds.
+RETRY_TIMES, BURY_S = 4.0, 0.01
+SOONEST_TIMES, SOONEST_S = 5.0, 0.05
 # A gap this long between two looks at the clock is no load: the machine slept, and so did the clients.
 SLEPT_S = 5.0
 # Seconds between two checks of the variants in memory: 75 ms each for VGG-16, so a thousandth of the time.
@@ -423,12 +426,13 @@ class Switcher:
         if not self.engine.isolated:
             return math.inf  # in this process nothing can stop it
         slow_s = max(self._slowdown.value, 1.0) / 1e3
-        long_s = HANG_TIMES * slow_s * ready.profile.p95_ms
+        p95_s = slow_s * ready.profile.p95_ms
+        hang_s = max(HANG_TIMES * p95_s, HANG_LEAST_S)
         if ready.index == 0 or request.variant is not None:
-            return max(long_s, HANG_LEAST_S)
-        retry_s = RETRY_TIMES * slow_s * self.engine.ladder[ready.index - 1].p95_ms
+            return hang_s
+        retry_s = RETRY_TIMES * slow_s * self.engine.ladder[ready.index - 1].p95_ms + BURY_S
         spare_s = request.deadline_s - (now - request.arrived_s) - retry_s
-        return max(long_s, min(HANG_LEAST_S, spare_s) if spare_s > HANG_SOONEST_S else HANG_LEAST_S)
+        return min(hang_s, spare_s) if spare_s >= max(SOONEST_TIMES * p95_s, SOONEST_S) else hang_s
 
     def _failed(self, ready: Ready, why: str) -> None:
         """A variant raised, hung or died: count it, and keep requests away from it if it is not sound."""
