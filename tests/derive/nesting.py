@@ -2,7 +2,9 @@
 """Networks whose levels are nested: one set of weights, one ranking of its channels, norms per level."""
 
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from edgeshift.core.values import ChannelGroup, Measurement, ModelRef, Proof
+from edgeshift.derive.nested import nest
 from edgeshift.formats import sparse_bytes
 from edgeshift.graph import channel_groups
 from edgeshift.models import build, example
 from edgeshift.models.zoo.resnet import Pad
 from edgeshift.portfolio import Draft, Portfolio
 
+# Gone with the process.
+_FOLDER = TemporaryDirectory(prefix="edgeshift-nested-")
 # Kept share of each group's channels.
 SHARES = (1.0, 0.75, 0.5)
 HERE = "tests.derive.nesting"
@@ -158,3 +163,10 @@ def source(folder: Path, ref: ModelRef, levels: list[dict[str, Tensor]]) -> Port
         )
         found = found.add(draft, {"masked": sparse_bytes({n: t.numpy() for n, t in state.items()})})
     return found
+
+
+@cache
+def nested(name: str) -> Portfolio:
+    """The nested portfolio of a network; made once, whoever asks. Copy it before changing it."""
+    folder = Path(_FOLDER.name)
+    return nest(source(folder / name, NETS[name], states(NETS[name])), folder / f"{name}_nested")

@@ -18,7 +18,7 @@ from edgeshift.formats.nested_model import nested_model
 from edgeshift.formats.nested_onnx import VIEWS, WHOLE, graph_name, placed, views_onnx, whole_onnx
 from edgeshift.models import build, example
 from edgeshift.portfolio import Portfolio
-from tests.derive.nesting import NETS, SHARES, SMALL, source, states
+from tests.derive.nesting import NETS, SHARES, SMALL, nested, source, states
 
 
 def file_of(portfolio: Portfolio) -> Nested:
@@ -29,20 +29,14 @@ def file_of(portfolio: Portfolio) -> Nested:
 class Made(dict[str, Portfolio]):
     """Name of a network -> its nested portfolio, made when first asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
     def __missing__(self, name: str) -> Portfolio:
-        ref = NETS[name]
-        self[name] = nest(source(self.folder / name, ref, states(ref)), self.folder / f"{name}_nested")
-        return self[name]
+        return nested(name)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made() -> Made:
     """See `Made`."""
-    return Made(tmp_path_factory.mktemp("made"))
+    return Made()
 
 
 REAL = [pytest.param(name, marks=pytest.mark.slow) for name in NETS if name not in SMALL]
@@ -75,45 +69,45 @@ def test_a_variant_answers_as_the_masked_model_but_for_rounding(made: Made, name
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_model_from_the_file_computes_what_its_own_weights_do(made: Made, name: str) -> None:
-    nested = file_of(made[name])
+    found = file_of(made[name])
     for number in range(len(SHARES)):
-        one, two = (nested_model(nested, f"level-{number}", lambda: build(NETS[name])) for _ in range(2))
+        one, two = (nested_model(found, f"level-{number}", lambda: build(NETS[name])) for _ in range(2))
         for key, tensor in one.state_dict().items():
-            assert np.array_equal(tensor.numpy(), nested.tensor(key, number))
+            assert np.array_equal(tensor.numpy(), found.tensor(key, number))
         inputs = example(NETS[name])
         assert torch.equal(one(inputs), two(inputs))
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_both_graphs_answer_as_the_model(made: Made, name: str) -> None:
-    nested = file_of(made[name])
+    found = file_of(made[name])
     for number in range(len(SHARES)):
-        model = nested_model(nested, f"level-{number}", lambda: build(NETS[name]))
+        model = nested_model(found, f"level-{number}", lambda: build(NETS[name]))
         inputs = example(NETS[name])
         wanted = model(inputs).detach().numpy()
-        got = open_onnx(whole_onnx(nested, number)).run(inputs.numpy())
+        got = open_onnx(whole_onnx(found, number)).run(inputs.numpy())
         assert np.abs(got - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_what_the_views_graph_reads_lies_in_the_file(made: Made, name: str) -> None:
-    nested = file_of(made[name])
+    found = file_of(made[name])
     for number in range(len(SHARES)):
-        _, arrays, copied = views_onnx(nested, number)
-        assert all(np.shares_memory(array, nested.data) for array in arrays.values())
-        wanted = nested.files[f"{graph_name(VIEWS, number)}.names"].decode().split()
+        _, arrays, copied = views_onnx(found, number)
+        assert all(np.shares_memory(array, found.data) for array in arrays.values())
+        wanted = found.files[f"{graph_name(VIEWS, number)}.names"].decode().split()
         assert set(arrays) <= set(wanted)
         # What is copied are at most biases and depthwise filters in another order.
-        largest = sum(array.nbytes for array in nested.tensors(0).values())
+        largest = sum(array.nbytes for array in found.tensors(0).values())
         assert copied < 0.02 * largest
 
 
 def test_channels_in_another_order_than_the_files_are_gathered(made: Made) -> None:
     # The shortcut without parameters puts a stream's channels between those of the next stage.
-    nested = file_of(made["whole"])
-    assert not nested.axes["three.weight"][0].is_sorted(0)
-    assert "three.weight#0" in placed(nested, 0)
-    assert b"Gather" in nested.files[graph_name(VIEWS, 0)]
+    found = file_of(made["whole"])
+    assert not found.axes["three.weight"][0].is_sorted(0)
+    assert "three.weight#0" in placed(found, 0)
+    assert b"Gather" in found.files[graph_name(VIEWS, 0)]
 
 
 @pytest.mark.slow
@@ -178,10 +172,10 @@ def test_a_graph_in_the_file_that_points_at_other_files_is_refused(tmp_path: Pat
     files = {f"0.{kind}": model.SerializeToString() for kind in (WHOLE, VIEWS)}
     member = Member("level-0", {"w": np.zeros(2, np.float32)}, {"w": (np.arange(2),)})
     write_nested(tmp_path / "n", [member], {**files, "0.views.names": b"w"})
-    nested = open_nested(tmp_path / "n")
+    found = open_nested(tmp_path / "n")
     for opened in (whole_onnx, views_onnx):
         with pytest.raises(BadPortfolio, match="got one that lies in another file"):
-            opened(nested, 0)
+            opened(found, 0)
 
 
 def test_a_file_without_graphs_says_so(tmp_path: Path) -> None:

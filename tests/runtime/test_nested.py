@@ -12,31 +12,24 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeshift.core.errors import BadPortfolio, BadValue
-from edgeshift.derive.nested import nest
 from edgeshift.portfolio import Portfolio
 from edgeshift.portfolio.verify import onnx_of
 from edgeshift.runtime import Engine, Switcher
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
 from edgeshift.runtime.policies.fixed import Fixed
-from tests.derive.nesting import NETS, source, states
+from tests.derive.nesting import NETS, nested
 from tests.runtime.made import Faulty
 
 MODES = ("warm", "neighbours", "demand", "views")
 NAMES = ("level-0", "level-1", "level-2")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Portfolio:
-    """A nested portfolio of three levels."""
-    folder = tmp_path_factory.mktemp("made")
-    ref = NETS["whole"]
-    return nest(source(folder / "a", ref, states(ref)), folder / "b")
-
-
 @pytest.fixture
-def copy(made: Portfolio, tmp_path: Path) -> Portfolio:
-    """The same in a folder of its own."""
-    return Portfolio.open(shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".cache")))
+def copy(tmp_path: Path) -> Portfolio:
+    """A nested portfolio of three levels in a folder of its own."""
+    return Portfolio.open(
+        shutil.copytree(nested("whole").path, tmp_path / "p", ignore=shutil.ignore_patterns(".cache"))
+    )
 
 
 def given(seed: int = 0) -> NDArray[np.float32]:
