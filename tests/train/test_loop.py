@@ -20,7 +20,7 @@ from edgeshift.train.loop import has_bf16
 
 LEVELS = (1.0, 0.5, 0.2)
 # Levels of a method that can not make those: one of four weights is the least that N:M keeps.
-OWN_LEVELS = {"n_m": (1.0, 0.5, 0.25)}
+OWN_LEVELS = {"n_m": (1.0, 0.5, 0.25), "all_in_one": (1.0, 0.6, 0.4)}
 STEPS = 20  # per level: 2 epochs of 600 images in batches of 64
 
 
@@ -118,8 +118,9 @@ def test_the_random_state_of_the_caller_does_not_matter_and_stays(
 
 
 ATS = [1, 7, STEPS // 2, STEPS // 2 + 1, STEPS, STEPS + 13, 2 * STEPS + 11]
-# All training of a supernet is in its first level: it ends before the later stops.
-STOPS = [(m, at) for m in METHODS.names() for at in ATS if m != "supernet" or at <= STEPS]
+# All their training is in the first level: they end before the later stops.
+AT_ONCE = ("all_in_one", "supernet")
+STOPS = [(m, at) for m in METHODS.names() for at in ATS if m not in AT_ONCE or at <= STEPS]
 
 
 @pytest.mark.parametrize(("method", "at"), STOPS)
@@ -151,6 +152,7 @@ def whole(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
                 lr=0.2,
                 warmup_epochs=0.5,
                 augment="crop",
+                bf16="off",
                 threads=1,
                 checkpoint_seconds=0,
             )
@@ -193,7 +195,7 @@ if {mid_write}:  # the 7th whole file is level-00.json: killed when written, not
         replace(a, b)
     os.replace = killed
 training = Training(
-    epochs=2, batch_size=64, lr=0.2, warmup_epochs=0.5, augment="crop", threads=1, checkpoint_seconds=0
+    epochs=2, batch_size=64, lr=0.2, warmup_epochs=0.5, augment="crop", bf16="off", threads=1, checkpoint_seconds=0
 )
 method = METHODS.make("iterative_magnitude", rewind_steps=3)
 task, folder = conftest.task.__wrapped__(), Path({folder!r})

@@ -60,12 +60,11 @@ class Batches:
             Images `(n, C, H, W)` float32 and labels `(n,)` int64.
         """
         generator = torch.Generator().manual_seed(seed_for(seed, "order", level, epoch))
-        order = torch.randperm(len(self.images), generator=generator)
+        order = placed(torch.randperm(len(self.images), generator=generator), self.images.device)
         for step, index in enumerate(order.tensor_split(self.steps(batch_size))):
             if step < start:
                 continue
             generator.manual_seed(seed_for(seed, "augment", level, epoch, step))
-            index = index.to(self.images.device)
             yield self.normalised(augmented(self.images[index], augment, generator)), self.labels[index]
 
     def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -93,11 +92,21 @@ def augmented(images: Tensor, augment: str, generator: torch.Generator) -> Tenso
     rows, columns = max(1, height // 8), max(1, width // 8)
     padded = functional.pad(images, (columns, columns, rows, rows))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    device = images.device
-    down = torch.randint(0, 2 * rows + 1, (n,), generator=generator).to(device)
-    right = torch.randint(0, 2 * columns + 1, (n,), generator=generator).to(device)
-    out = windows[torch.arange(n, device=device), :, down, right]
+    # One copy for all that is drawn, and nobody waits for it.
+    drawn = torch.zeros((3, n), dtype=torch.int64)
+    drawn[0] = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
+    drawn[1] = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
     if augment == "crop_flip":
-        mirror = (torch.rand(n, generator=generator) < 0.5).to(device)
-        out = torch.where(mirror.reshape(n, 1, 1, 1), out.flip(3), out)
+        drawn[2] = torch.rand(n, generator=generator) < 0.5
+    down, right, mirror = placed(drawn, images.device)
+    out = windows[torch.arange(n, device=images.device), :, down, right]
+    if augment == "crop_flip":
+        out = torch.where(mirror.bool().reshape(n, 1, 1, 1), out.flip(3), out)
     return out
+
+
+def placed(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU is not waited for, and does not wait."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -3,13 +3,14 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeshift.core.errors import BadValue
@@ -258,12 +259,20 @@ def row_masks(
     return masks
 
 
-def column_sums(values: Mapping[str, Tensor], group: ChannelGroup) -> Tensor:
-    """`(channels,)`: elementwise values of the columns that read each channel, added up over all readers."""
+def column_sums(
+    values: Mapping[str, Tensor], group: ChannelGroup, index: Callable[[NDArray[np.int64]], Tensor]
+) -> Tensor:
+    """`(channels,)`: elementwise values of the columns that read each channel, added up over all readers.
+
+    Args:
+        values: Weight -> tensor of its shape.
+        group: The channels.
+        index: Puts an array of the group where the values are.
+    """
     total = None
     for name, columns in group.columns.items():
         by_column = values[name].transpose(0, 1).flatten(1).sum(1)
-        part = by_column[torch.from_numpy(columns).to(by_column.device)].sum(1)
+        part = by_column[index(columns)].sum(1)
         total = part if total is None else total + part
     assert total is not None, "a group that is read"
     return total

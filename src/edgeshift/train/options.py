@@ -15,6 +15,9 @@ DEVICES = ("auto", "cpu", "cuda")
 class Training:
     """How every level is trained. Equal options and seed give equal bytes on one CPU; a GPU adds up in any order.
 
+    Where the CPU has bf16, the trial of `bf16="auto"` may end one way today and another tomorrow; a run keeps what
+    its first start decided, and `on` or `off` makes two runs equal.
+
     Attributes:
         epochs: Per level; 0 = only cut and evaluate.
         first_epochs: For level 0; None = as `epochs`. 0 takes the factory's weights as they are.

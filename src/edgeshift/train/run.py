@@ -4,7 +4,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeshift.train.macs import Macs
@@ -34,6 +36,7 @@ class Run:
         memory: Tensors that a method keeps over steps and levels; saved with every checkpoint.
         macs: What the network costs, by layer.
         live: Of one pass under the masks; None = to be counted.
+        indices: Arrays of the task that lie on the model's device already; see `on_device`.
     """
 
     task: Task
@@ -52,11 +55,18 @@ class Run:
     step: int = 0
     memory: dict[str, Tensor] = field(default_factory=dict)
     live: float | None = None
+    indices: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    def on_device(self, array: NDArray[np.int64]) -> Tensor:
+        """An array of a channel group as a tensor where the model is; copied once, since a copy makes a GPU wait."""
+        if id(array) not in self.indices:
+            self.indices[id(array)] = torch.from_numpy(array).to(self.device)
+        return self.indices[id(array)]
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Put masks on the model; what they remove is zero from here on."""

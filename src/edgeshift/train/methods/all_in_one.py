@@ -25,9 +25,7 @@ from edgeshift.train.run import Run
 
 # Batches that the norms of each ratio are measured on, where the training options ask for none.
 CALIBRATION = 40
-SCORE, CHOSEN, NORM, MOMENTUM, INDEX = "score/", "chosen/", "norm/", "momentum/", "index/"
-# Shares of each group's channels that are tried for a ratio.
-GRID = 256
+SCORE, CHOSEN, NORM, MOMENTUM = "score/", "chosen/", "norm/", "momentum/"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class AllInOne(Method):
     same numbers in all of them. The mask is 1 or 0 forward and the score itself backward, so a channel that is
     out can come back. Each ratio has batch norms of its own: statistics, scale and shift. In a step the whole
     network learns from the labels; the smallest ratio and `middle` others learn from labels and from the whole
-    network's outputs. All groups keep the same share of their channels, the largest whose cost fits the ratio.
+    network's outputs. All groups keep about the same share of their channels; see `widths_within`.
 
     The full paper was not at hand: this follows its abstract, and slimmable networks for what that leaves open.
 
@@ -126,8 +124,6 @@ class AllInOne(Method):
         groups = self.groups(run)
         for group in groups:
             run.memory[SCORE + group.name] = torch.zeros(group.channels, device=run.device)
-        for name, index in row_indices(groups).items():
-            run.memory[INDEX + name] = index.to(run.device)
         fresh = norm_tensors(run.model)
         for k in range(len(self.ratios)):
             for name, tensor in fresh.items():
@@ -198,9 +194,9 @@ class AllInOne(Method):
                 mask = mask + (score - score.detach())
             for name in silenced(group, own):
                 tensor = found[name] if name in found else run.masking.parameters[name]
-                index = run.memory[f"{INDEX}{group.name}/{name}"]
+                rows = run.on_device(group.rows[name])
                 factor = torch.ones(len(tensor), device=tensor.device).index_copy(
-                    0, index, mask.repeat_interleave(len(index) // group.channels)
+                    0, rows.reshape(-1), mask.repeat_interleave(rows.shape[1])
                 )
                 found[name] = tensor * factor.reshape(-1, *[1] * (tensor.ndim - 1))
         return found
@@ -224,7 +220,7 @@ class AllInOne(Method):
     def finish(self, run: Run) -> None:
         """See `Method.finish`; momentum is not kept."""
         run.memory.update({n: t.detach() for n, t in run.memory.items()})
-        for name in [n for n in run.memory if n.startswith((MOMENTUM, INDEX))]:
+        for name in [n for n in run.memory if n.startswith(MOMENTUM)]:
             del run.memory[name]
 
     def spent(self, run: Run) -> float:
@@ -263,17 +259,13 @@ def silenced(group: ChannelGroup, norms: Mapping[str, Tensor]) -> tuple[str, ...
     return tuple(own) if own and scales >= layers else tuple(group.rows)
 
 
-def row_indices(groups: tuple[ChannelGroup, ...]) -> dict[str, Tensor]:
-    """`<group>/<parameter>` -> its rows, channel by channel, int64."""
-    return {
-        f"{g.name}/{n}": torch.from_numpy(r).reshape(-1).clone() for g in groups for n, r in g.rows.items()
-    }
-
-
 def widths_within(
     prices: Prices, groups: tuple[ChannelGroup, ...], ratio: float, multiple: int, least: float
 ) -> dict[str, int]:
-    """Group -> channels: the largest share for all groups alike whose network costs at most `ratio` of the whole.
+    """Group -> channels: about the same share for all, as many as cost at most `ratio` of the whole network.
+
+    Widths lie on one path from whole to least, on which the group that keeps the highest share gives up a
+    multiple next; so those of a smaller ratio are nowhere larger.
 
     Args:
         prices: What widths cost.
@@ -285,14 +277,14 @@ def widths_within(
     Raises:
         BadValue: If even the smallest widths cost more.
     """
-    whole = prices.total({})
-    for step in range(GRID, 0, -1):
-        kept = {}
-        for group in groups:
-            wide = multiple * max(1, round(step / GRID * group.channels / multiple))
-            kept[group.name] = min(group.channels, max(wide, math.ceil(least * group.channels)))
-        if prices.total(kept) <= ratio * whole * (1 + 1e-9):
-            return kept
-    raise BadValue(
-        "ratio", ratio, f"at least {prices.total(kept) / whole:.3g}, what the smallest widths cost"
-    )
+    low = {g.name: min(g.channels, max(multiple, math.ceil(least * g.channels))) for g in groups}
+    kept, whole = {g.name: g.channels for g in groups}, prices.total({})
+    while prices.total(kept) > ratio * whole * (1 + 1e-9):
+        free = [g for g in groups if kept[g.name] > low[g.name]]
+        if not free:
+            share = prices.total(kept) / whole
+            raise BadValue("ratio", ratio, f"at least {share:.3g}, what the smallest widths cost")
+        next_one = max(free, key=lambda g: kept[g.name] / g.channels)
+        down = (kept[next_one.name] - 1) // multiple * multiple
+        kept[next_one.name] = max(low[next_one.name], down)
+    return kept

@@ -139,7 +139,7 @@ class SoftMasking(Method):
         names = {name for group in groups for name in group.columns}
         scores = {n: criterion.score(parameters[n], parameters[n].grad) for n in sorted(names)}
         for group in groups:
-            now, key = column_sums(scores, group).abs(), WORTH + group.name
+            now, key = column_sums(scores, group, run.on_device).abs(), WORTH + group.name
             run.memory[key] = run.memory.get(key, now) * self.momentum + now * (1 - self.momentum)
         for name, mask in run.memory.items():
             if name.startswith(MASK) and (gradient := parameters[name.removeprefix(MASK)].grad) is not None:
