@@ -196,13 +196,16 @@ def _decide(facts: Facts, demands: Demands, multiple: int) -> Verdict:
 def _need(facts: Facts, demands: Demands) -> None:
     """Whatever is read and not known beforehand stays."""
     ties = demands.ties
-    for number, axis, vector in ties.places:
-        if facts.graph.values[number].data is None:
+    for vector, members in ties.places:
+        which = np.zeros(len(vector), np.bool_)
+        for number, axis in members:
             needed = facts.needed(number)
             if needed.size > 1:
-                demands.keep(vector[facts.needed_channels(number, axis)])
+                which |= facts.needed_channels(number, axis)
             elif needed.any():
-                demands.keep(vector)
+                which[:] = True
+                break
+        demands.keep(vector[which])
     for number in ties.spread:
         labels = ties.labels[number]
         if facts.graph.values[number].data is None and labels.cells is not None:

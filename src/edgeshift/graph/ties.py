@@ -57,7 +57,8 @@ class Ties:
         settled: Whether all is tied; see `settle`.
         lowest: Lowest atom of a box's cells as they were made -> boxes.
         columns: Weight of grouped convolutions -> the input atoms of each use; None where they must stay.
-        places: Once settled, (value, axis, representatives) of every axis with atoms that no box spans.
+        places: Once settled, every vector of representatives with the (value, axis) pairs it stands along, those that
+            a box spans and parameters left out.
         spread: Once settled, the values with cells.
         sets: Once settled, all different vectors of representatives, one after the other, and where each begins.
         held: Once settled, the representatives of all that is pinned.
@@ -74,7 +75,7 @@ class Ties:
     settled: bool = False
     lowest: dict[int, list[Box]] = field(default_factory=dict)
     columns: dict[int, list[Array | None]] = field(default_factory=dict)
-    places: list[tuple[int, int, Array]] = field(default_factory=list)
+    places: list[tuple[Array, list[tuple[int, int]]]] = field(default_factory=list)
     spread: list[int] = field(default_factory=list)
     sets: tuple[Array, Array] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64)))
     held: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -103,6 +104,7 @@ class Ties:
         known: dict[
             int, tuple[Array, Array]
         ] = {}  # id -> the vector, which keeps the id its own, and its roots
+        along: dict[int, tuple[Array, list[tuple[int, int]]]] = {}
         for number, labels in enumerate(self.labels):
             spans = labels.box_axes()
             for axis, vector in enumerate(labels.axes):
@@ -112,11 +114,13 @@ class Ties:
                     found = self.parents[vector]
                     known[id(vector)] = (vector, roots.setdefault(found.tobytes(), found))
                 labels.axes[axis] = known[id(vector)][1]
-                if axis not in spans:
-                    self.places.append((number, axis, known[id(vector)][1]))
+                if axis not in spans and self.graph.values[number].data is None:
+                    found = known[id(vector)][1]
+                    along.setdefault(id(found), (found, []))[1].append((number, axis))
             if labels.cells is not None:
                 labels.cells = self.parents[labels.cells]
                 self.spread.append(number)
+        self.places = list(along.values())
         for box in self.boxes:
             box.cells = self.parents[box.cells]
             box.slices = [self.parents[s] for s in box.slices]
