@@ -25,7 +25,7 @@ class Layout:
 
     card: ClassVar[Card] = Card(
         name="layout",
-        says="Transpose, reshape, slice, concat, pad and expand: follows each channel to its new place.",
+        says="Transpose, reshape, pick, repeat, concat, pad, expand: follows each channel to its place.",
         paper="house rule",
         needs="weights",
     )

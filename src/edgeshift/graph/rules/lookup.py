@@ -22,7 +22,7 @@ class Lookup:
 
     card: ClassVar[Card] = Card(
         name="lookup",
-        says="Embedding columns, and pixel shuffle in blocks of factor squared channels.",
+        says="Embedding columns, pixel shuffle in blocks of channels, and windows laid side by side.",
         paper="house rule",
         needs="weights",
     )
