@@ -5,8 +5,8 @@
 
 Two governors, ten seeds of an hour each: `thermal` steps the clock down as the case heats up
 (`edgeshift.runtime.traces.modelled_clock`); `load` follows what other work asks of the CPU, as Linux's schedutil does.
-Requests come at random, so many that the largest variant at full clock is busy 30 % of the time; each has to be
-answered within 1.2 times the latency to keep, the bar that p95 has in `bench.dvfs.latency`. Times are the variants'
+Requests come as a camera's frames do, at a steady rate at which the largest variant at full clock is busy 30 % of the
+time; each has to be answered within 1.2 times the latency to keep, the bar that p95 has in `bench.dvfs.latency`. Times are the variants'
 measured ones, replayed in virtual time; energy is that of a declared model of power, its numbers are in the rows.
 """
 
@@ -37,7 +37,7 @@ SEEDS, SECONDS, BUSY, LATE = 10, 3600.0, 0.3, 1.2
 # schedutil asks for a quarter more than what is used (Linux kernel, kernel/sched/cpufreq_schedutil.c).
 HEADROOM = 1.25
 # Requests per replay are bounded by stretching all times: what is compared are ratios.
-MOST = 40_000
+MOST = 20_000
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def trace(ladder: Ladder, governor: str, seed: int, target_ms: float) -> Replay:
     source = np.random.default_rng(seed_for(seed, "requests"))
     rate = BUSY / (ladder.profiles[-1].latency_ms / 1e3)
     count = int(min(MOST, rate * SECONDS))
-    sent = np.sort(source.random(count)) * (count / rate)
+    # A tenth of the period early or late: no two frames at once, and no step of the clock always between two.
+    sent = np.sort(np.arange(1, count + 1) + source.uniform(-0.1, 0.1, count)) / rate
     # The clock changes as often per request as it would over the whole hour.
     clock = GOVERNORS[governor](seed)
     clock = Clock(clock.step_s * count / rate / SECONDS, clock.share, clock.celsius)
