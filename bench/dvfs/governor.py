@@ -6,8 +6,9 @@
 Two governors, ten seeds of an hour each: `thermal` steps the clock down as the case heats up
 (`edgeshift.runtime.traces.modelled_clock`); `load` follows what other work asks of the CPU, as Linux's schedutil does.
 Requests come as a camera's frames do, at a steady rate at which the largest variant at full clock is busy 30 % of the
-time; each has to be answered within 1.2 times the latency to keep, the bar that p95 has in `bench.dvfs.latency`. Times are the variants'
-measured ones, replayed in virtual time; energy is that of a declared model of power, its numbers are in the rows.
+time; each has to be answered within 1.2 times the latency to keep, the bar that p95 has in `bench.dvfs.latency`.
+Nothing is refused but by the policy `deadline`. Times are the variants' measured ones, replayed in virtual time; energy
+is that of a declared model of power, its numbers are in the rows.
 """
 
 import argparse
@@ -112,8 +113,8 @@ def energy_mj(ladder: Ladder, given: Replay, outcome: Outcome, power: Power) -> 
 
 def policies(ladder: Ladder, target_ms: float) -> Mapping[str, Policy]:
     """What is compared."""
-    fixed = {f"fixed {p.name}": Fixed(i) for i, p in enumerate(ladder.profiles)}
-    shifting = Frequency(inner=Fixed(variant=-1), target_ms=target_ms)
+    fixed = {f"fixed {p.name}": Fixed(i, reject=False) for i, p in enumerate(ladder.profiles)}
+    shifting = Frequency(inner=Fixed(variant=-1, reject=False), target_ms=target_ms)
     return {"shifting": shifting, "frequency over deadline": Frequency(target_ms=target_ms), **fixed}
 
 
