@@ -82,16 +82,17 @@ def _learned(memory: tuple[float, ...], clock: float, state: State) -> tuple[flo
     head = (clock, float(state.active), steady)
     if steady < STEADY:
         return head + memory[HEAD:]
-    x, y = 1 / clock, state.slowdown
-    point = (1.0, x, y, x * x, x * y)
     own = HEAD + SUMS * (1 + state.active)
-    return (
-        *head,
-        *(KEPT * s + new for s, new in zip(memory[HEAD : HEAD + SUMS], point, strict=True)),
-        *memory[HEAD + SUMS : own],
-        *(KEPT * s + new for s, new in zip(memory[own : own + SUMS], point, strict=True)),
-        *memory[own + SUMS :],
-    )
+    x, y = 1 / clock, state.slowdown
+    every, mine = memory[HEAD : HEAD + SUMS], memory[own : own + SUMS]
+    between, rest = memory[HEAD + SUMS : own], memory[own + SUMS :]
+    return head + _added(every, x, y) + between + _added(mine, x, y) + rest
+
+
+def _added(sums: tuple[float, ...], x: float, y: float) -> tuple[float, ...]:
+    """Five sums with one more point; all others count a little less."""
+    n, xs, ys, xx, xy = sums
+    return (KEPT * n + 1, KEPT * xs + x, KEPT * ys + y, KEPT * xx + x * x, KEPT * xy + x * y)
 
 
 def _predicted_ms(
