@@ -6,7 +6,8 @@
 Needs the levels of `bench.shrink.train_sparse` and the package of `bench.shrink.torch_simplify`. The case
 "vgg16_bn/random" is one-shot magnitude to 99.61 % on untrained weights. Every variant is timed in turns with the
 sparse model it came from, in processor time; batch norm is left as each tool leaves it, and folded once more where
-it is left.
+it is left. ResNet-50 at 128 and 256 no longer depends on its input after so short a training (`--only
+resnet50/128`): there is nothing to compare.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from edgeshift.train.cut import Cut
 
 CASES = (
     *("vgg16_bn/random", "vgg16_bn/128", "vgg16_bn/256"),
-    *("resnet50/32", "resnet50/64", "resnet50/128", "resnet50/256"),
+    *("resnet50/32", "resnet50/64"),
 )
 SHAPE = (3, 32, 32)
 RANDOM_SPARSITY = 0.9961  # of the published one-shot comparison
