@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import RECORDS
+from edgeshift.core.files import read_json
+from edgeshift.core.progress import Silent
+from edgeshift.core.recipe import Recipe
 from edgeshift.core.values import Variant
+from edgeshift.data import open_set
+from edgeshift.derive.folder import claim
 from edgeshift.derive.job import Job
-from edgeshift.derive.line import build
+from edgeshift.derive.judge import Judge
+from edgeshift.derive.line import beginning, build, facts, keep, name_of, reference
+from edgeshift.derive.parent import Parent
 from edgeshift.portfolio import Draft, Portfolio
+from edgeshift.train.checkpoint import Folder
 
 # Of all portfolios kept under bench/records together.
 MOST_BYTES = 25_000_000
@@ -80,3 +88,29 @@ def export(portfolio: Portfolio, claim: str, names: Sequence[str]) -> Path:
         shutil.rmtree(target)
         raise SystemExit(f"portfolios under bench/records must be at most {MOST_BYTES:,} bytes, got {kept:,}")
     return target
+
+
+def from_levels(out: Path, levels: Path, job: Job, which: Sequence[int] = ()) -> Portfolio:
+    """A portfolio of levels that were trained elsewhere: shrunk, exported, judged and measured here.
+
+    Args:
+        out: New folder, or one that this function began.
+        levels: Folder as `run_levels` leaves it; levels may be missing from it.
+        job: Model and data, batch sizes and what widths are rounded to.
+        which: Levels to take; empty = all.
+    """
+    data = open_set(job.data)
+    ref = reference(job, data)
+    model = beginning(job, ref)()
+    parent = Parent.of(model, ref, job.multiple)
+    trained = read_json(levels / "run.json")
+    recipe = Recipe("elsewhere", 1, {"method.name": job.method, "shrink.multiple": job.multiple, **trained})
+    portfolio = claim(out, ref, facts(data), recipe, resume=True)
+    judge = Judge.of(data, ref, job)
+    for path in sorted(levels.glob("level-*.json")):
+        index = int(path.stem.partition("-")[2])
+        level = Folder(levels).read_level(index, read_json(path)["kept"])
+        assert level is not None
+        if (not which or index in which) and name_of(level) not in {v.name for v in portfolio}:
+            portfolio = keep(portfolio, level, parent, judge, Silent())
+    return portfolio

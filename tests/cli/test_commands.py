@@ -142,6 +142,14 @@ def test_bench_replaces_and_adds_figures(here: Path, capsys: pytest.CaptureFixtu
         assert sorted(latencies) == [1, 4, 32]
 
 
+def test_costs_writes_a_table_that_build_takes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["costs", "shown_nets:make", "--data", "bars.npz", "--out", "costs.json"]) == 0
+    assert "8 x 8" in capsys.readouterr().out
+    words = ["--method", "soft_masking", "--option", "table=costs.json", "--option", "multiple=1"]
+    assert main([*BUILD, *words, "--out", "priced"]) == 0
+    assert main(["costs", "shown_nets:make", "--data", "bars.npz", "--threads", "0"]) == 2
+
+
 def test_report_writes_where_it_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "report", "out", "--out", "page.html")
     assert (code, err) == (0, "")

@@ -15,6 +15,7 @@ import edgeshift
 from edgeshift.cli.bench import bench
 from edgeshift.cli.build import build
 from edgeshift.cli.compare import compare
+from edgeshift.cli.costs import costs
 from edgeshift.cli.devices import devices
 from edgeshift.cli.list import list_
 from edgeshift.cli.nest import nest
@@ -56,6 +57,7 @@ app.command("shrink")(shrink)
 app.command("nest")(nest)
 app.command("bench")(bench)
 app.command("plan")(plan)
+app.command("costs")(costs)
 app.command("predict")(predict)
 app.command("probe")(probe)
 app.command("ratios")(ratios)

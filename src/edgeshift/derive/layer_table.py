@@ -134,14 +134,15 @@ def layers_of(model: nn.Module, sample: Tensor) -> dict[str, Layer]:
     names = {id(p): n for n, p in model.named_parameters()}
     found: dict[str, Layer] = {}
 
-    def hook(module: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+    def hook(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         shape = tuple(given[0].shape[1:])
-        if isinstance(module, nn.Conv1d | nn.Conv2d) and not isinstance(module.padding, str):
+        if isinstance(module, nn.Conv1d | nn.Conv2d):
+            begin, end = zip(*map(padding, shape[1:], out.shape[2:], *sizes_of(module)), strict=True)
             options = (
                 ("kernel_shape", tuple(module.kernel_size)),
                 ("strides", tuple(module.stride)),
                 ("dilations", tuple(module.dilation)),
-                ("pads", (*map(int, module.padding), *map(int, module.padding))),
+                ("pads", (*begin, *end)),
             )
             found[names[id(module.weight)]] = Layer(tuple(module.weight.shape), shape, options, module.groups)
         elif isinstance(module, nn.Linear):
@@ -153,6 +154,17 @@ def layers_of(model: nn.Module, sample: Tensor) -> dict[str, Layer]:
     for h in hooks:
         h.remove()
     return found
+
+
+def sizes_of(module: nn.Conv1d | nn.Conv2d) -> tuple[tuple[int, ...], ...]:
+    """Kernel, stride and dilation, each by axis."""
+    return tuple(module.kernel_size), tuple(module.stride), tuple(module.dilation)
+
+
+def padding(given: int, out: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding before and after along one axis that gives that output, whoever pads."""
+    missing = max(0, (out - 1) * stride + dilation * (kernel - 1) + 1 - given)
+    return missing // 2, missing - missing // 2
 
 
 def milliseconds(file: bytes, threads: int) -> float:

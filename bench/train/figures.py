@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Portfolios and records of what `bench.train.together` trained: shrunk, exported and timed on this machine.
+
+    python -m bench.train.together --out build/together --seconds 3600     # on a GPU
+    python -m bench.train.figures --trained build/together                 # here: exact, proved, one thread
+
+Jobs that are not finished are named and left out. A dense VGG-16 need not have come along (59 MB): its accuracy was
+judged where it was trained, by the same code, and its latency does not depend on its weights.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bench.record import Run, keep, table
+from bench.train.portfolios import export, from_levels
+from edgeshift.core.values import Measurement, ModelRef
+from edgeshift.derive.job import Job
+from edgeshift.formats import export_onnx, open_onnx
+from edgeshift.graph import shrink
+from edgeshift.measure import latencies
+from edgeshift.models import build as build_model
+from edgeshift.models import example, resolve
+from edgeshift.portfolio import Portfolio
+from edgeshift.train.checkpoint import Folder
+from edgeshift.train.macs import counted
+
+POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
+NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
+GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """What the trainer said of a job: facts, and accuracy on test by kept share."""
+    facts = json.loads((folder / "facts.json").read_text())
+    judged = [json.loads(p.read_text()) for p in sorted(folder.glob("test-*.json"))]
+    return {**facts, "test": {j["kept"]: j["test"] for j in judged}}
+
+
+def epochs(folder: Path) -> list[int]:
+    """Epochs of each level."""
+    return [len(p.read_text().splitlines()) for p in sorted((folder / "levels").glob("level-*.jsonl"))]
+
+
+def timed(portfolio: Portfolio, ref: ModelRef) -> tuple[Measurement, ...]:
+    """Latency of the whole network with any weights, and of every variant, in turns."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "whole.onnx"
+        export_onnx(build_model(ref).eval(), example(ref), path)
+        files = [path.read_bytes(), *(portfolio.read(v, "onnx") for v in portfolio)]
+    sessions = [open_onnx(file, 1) for file in files]
+    one = np.random.default_rng(0).standard_normal((1, *ref.input_shape), dtype=np.float32)
+    return latencies(sessions, one)
+
+
+def rows_of(folder: Path, out: Path, model: str, method: str) -> tuple[list[dict[str, Any]], Portfolio]:
+    """The variants of one job beside its whole network."""
+    ref = resolve(model, classes=10, input_shape=(3, 32, 32))
+    facts = said(folder)
+    job = Job(model, "cifar10", out, method=method, batch_sizes=(1,), quick=True)
+    portfolio = from_levels(out, folder / "levels", job)
+    whole, *each = timed(portfolio, ref)
+    macs = counted(build_model(ref).eval(), example(ref)[:1], ()).dense
+    rows = [
+        {
+            "run": folder.name,
+            "variant": v.name,
+            "test": v.accuracy["test"],
+            "validation": v.accuracy["validation"],
+            "whole_test": facts["test"][1.0],
+            "lost_points": round(100 * (facts["test"][1.0] - v.accuracy["test"]), 2),
+            "parameters": v.parameters,
+            "fewer_parameters": round(facts["parameters"] / v.parameters, 3),
+            "fewer_macs": round(macs / v.macs, 3),
+            "latency_ms": latency.value,
+            "latency_spread": latency.spread,
+            "faster": round(whole.value / latency.value, 3),
+            "proof": v.proof.max_error_float64,
+            "trained_on": facts["device"],
+        }
+        for v, latency in zip(portfolio, each, strict=True)
+    ]
+    return rows, portfolio
+
+
+def vgg16(trained: Path, out: Path) -> None:
+    """Figure 1."""
+    rows, last = [], None
+    folders = [f for f in sorted(trained.glob("vgg-soft-*")) if (f / "facts.json").exists()]
+    for folder in folders:
+        found, last = rows_of(folder, out / folder.name, "vgg16_bn", "soft_masking")
+        rows += found
+    if last is None:
+        print("no vgg-soft job is there")
+        return
+    good = min(
+        (r for r in rows if r["lost_points"] <= POINTS), key=lambda r: r["parameters"], default=rows[0]
+    )
+    met = good["fewer_parameters"] >= SMALLER and good["faster"] >= FASTER and good["lost_points"] <= POINTS
+    findings = [
+        f"{good['run']} {good['variant']}: {good['lost_points']} points lost on test, "
+        f"{good['fewer_parameters']}x fewer parameters, {good['fewer_macs']}x fewer multiply-accumulates, "
+        f"{good['faster']}x lower latency; asked: {POINTS} points, {SMALLER}x, {FASTER}x: "
+        f"{'met' if met else 'short'}.",
+        f"{len(folders)} seed(s). Epochs by level: {epochs(folders[0])} (the whole network's first). A whole network "
+        "trained for as long as all levels together would be better than this one, so points lost flatter us.",
+    ]
+    print(table(rows, list(rows[0])))
+    print("\n".join(findings))
+    says = "VGG-16-BN on CIFAR-10, soft_masking on a measured table: accuracy, size, latency."
+    repeats = "in turns with the whole network, see edgeshift.measure"
+    keep(Run("train_vgg16", says, repeats=repeats, spread="interquartile range / median"), rows, findings)
+    export(last, "train_vgg16", [good["variant"]])
+
+
+def resnets(trained: Path) -> None:
+    """Figure 2: accuracy on test at fewer multiply-accumulates, beside Torch-Pruning in the same loop."""
+    rows: list[dict[str, Any]] = []
+    for size in GOALS:
+        for folder in sorted(f for f in trained.glob(f"{size}-*") if (f / "done.json").exists()):
+            facts, kind = said(folder), folder.name.split("-")[1]
+            if kind not in ("soft", "tp"):
+                continue
+            rows += resnet_rows(folder, facts, kind, size)
+    if not rows:
+        print("no ResNet job is finished")
+        return
+    findings = [
+        f"{r['network']} {r['run']}: {r['fewer_macs']}x fewer multiply-accumulates at {r['lost_points']} points lost; "
+        f"asked of ours {r['asked']}: {'met' if r['lost_points'] <= r['asked'] else 'short'}."
+        for r in rows
+    ]
+    print(table(rows, list(rows[0])))
+    print("\n".join(findings))
+    keep(
+        Run("train_resnets", "Pretrained ResNets at fewer MACs, ours and Torch-Pruning, one loop."),
+        rows,
+        findings,
+    )
+
+
+def resnet_rows(folder: Path, facts: Mapping[str, Any], kind: str, size: str) -> list[dict[str, Any]]:
+    """One row a level that was cut."""
+    ref = resolve(NETWORKS[size], classes=10, input_shape=(3, 32, 32))
+    model, sample = build_model(ref).eval(), example(ref)
+    whole = counted(model, sample[:1], ()).dense
+    rows = []
+    for path in sorted((folder / "levels").glob("level-*.json")):
+        record, index = json.loads(path.read_text()), int(path.stem.partition("-")[2])
+        if kind == "soft" and index == 0:
+            continue
+        macs = facts["start_macs"]
+        if kind == "soft":
+            level = Folder(folder / "levels").read_level(index, record["kept"])
+            assert level is not None
+            model.load_state_dict(dict(level.state))
+            macs = counted(shrink(model, sample, multiple=1).model, sample[:1], ()).dense
+        asked = 0.25 if macs < 0.35 * whole else 0.5
+        rows.append(
+            {
+                "network": NETWORKS[size],
+                "run": folder.name,
+                "method": {"tp": "torch_pruning", "soft": "soft_masking"}[kind],
+                "epochs": sum(epochs(folder)),
+                "test": facts["test"][record["kept"]],
+                "lost_points": round(100 * (facts["parent_test"] - facts["test"][record["kept"]]), 2),
+                "fewer_macs": round(whole / macs, 3),
+                "asked": GOALS[size].get(asked, 1.0),
+                "trained_on": facts["device"],
+            }
+        )
+    return rows
+
+
+def all_in_one(trained: Path, out: Path) -> None:
+    """Ratios of one weight set."""
+    for name, model in (("r20-aio-0", "resnet20"), ("vgg-aio-0", "vgg16_bn")):
+        folder = trained / name
+        if not list(folder.glob("test-*.json")):
+            print(f"{name} is not there")
+            continue
+        rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
+        alone = {
+            float(f.name.rpartition("-")[2]): said(f)["test"][1.0]
+            for f in trained.glob(f"{name.partition('-')[0]}-alone-*")
+            if (f / "done.json").exists()
+        }
+        kept = [json.loads(p.read_text())["kept"] for p in sorted((folder / "levels").glob("level-*.json"))]
+        rows = [{**r, "kept": k, "alone_test": alone.get(k)} for r, k in zip(rows, kept, strict=True)]
+        print(table(rows, list(rows[0])))
+        findings = [
+            f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, "
+            f"{sum(v is not None for v in alone.values())} of them trained alone for comparison."
+        ]
+        claim = f"train_all_in_one_{model}"
+        says = f"{model} on CIFAR-10: several ratios in one set of weights."
+        repeats = "in turns, see edgeshift.measure"
+        keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)
+        export(portfolio, claim, [v.name for v in portfolio])
+
+
+def main() -> None:
+    """All figures that can be made of what is there."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trained", type=Path, default=Path("build/together"))
+    parser.add_argument("--out", type=Path, default=Path("build/figures"))
+    parser.add_argument("--only", default="vgg16,resnets,all_in_one")
+    asked = parser.parse_args()
+    if "vgg16" in asked.only:
+        vgg16(asked.trained, asked.out)
+    if "resnets" in asked.only:
+        resnets(asked.trained)
+    if "all_in_one" in asked.only:
+        all_in_one(asked.trained, asked.out)
+
+
+if __name__ == "__main__":
+    main()
