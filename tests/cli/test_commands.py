@@ -143,11 +143,13 @@ def test_bench_replaces_and_adds_figures(here: Path, capsys: pytest.CaptureFixtu
 
 
 def test_costs_writes_a_table_that_build_takes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["costs", "shown_nets:make", "--data", "bars.npz", "--out", "costs.json"]) == 0
-    assert "8 x 8" in capsys.readouterr().out
+    costs = ("costs", "shown_nets:make", "--data", "bars.npz", "--out", "costs.json")
+    code, out, _ = run(capsys, *costs)
+    assert code == 0
+    assert "8 x 8" in out
     words = ["--method", "soft_masking", "--option", "table=costs.json", "--option", "multiple=1"]
-    assert main([*BUILD, *words, "--out", "priced"]) == 0
-    assert main(["costs", "shown_nets:make", "--data", "bars.npz", "--threads", "0"]) == 2
+    assert run(capsys, *BUILD, *words, "--out", "priced")[0] == 0
+    assert run(capsys, *costs, "--threads", "0")[0] == 2
 
 
 def test_report_writes_where_it_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
