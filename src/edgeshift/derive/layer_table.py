@@ -26,6 +26,8 @@ SIZES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Calls before the count, calls counted, and the least time that they take together.
 WARM, CALLS, SECONDS = 3, 9, 0.01
 OPSET, IR = 17, 8
+# ms; of a layer whose time is that of an idle call.
+LEAST = 1e-5
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,18 @@ class Layer:
         return bytes(onnx.shape_inference.infer_shapes(model, strict_mode=True).SerializeToString())
 
 
+# One multiplication: what is left of a call when there is nothing to do.
+IDLE = Layer((1, 1), (1,), (), 1)
+
+
 def layer_costs(
     ref: ModelRef, out: Path, *, threads: int = 1, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure every layer of a model at every width, and write the table that `table` options take.
 
-    Each layer runs alone, a ReLU behind it, batch 1; a size between two of the table counts as the next larger
-    one. Costs are made to rise with the sizes, so that noise buys nothing. What a whole network costs is less
-    than the sum: layers in a row save conversions between memory orders.
+    Each layer runs alone, a ReLU behind it, batch 1, less what a call costs that does nothing; a size between two
+    of the table counts as the next larger one. Costs are made to rise with the sizes, so that noise buys nothing.
+    What a whole network costs is less than the sum: layers in a row save conversions between memory orders.
 
     Args:
         ref: The model.
@@ -95,8 +101,8 @@ def layer_costs(
         progress: Who is told how far it is.
 
     Returns:
-        What was written: `unit`, `device`, `runtime`, `threads`, and `layers`: weight -> `rows`, `columns`,
-        `cost` in ms.
+        What was written: `unit`, `device`, `runtime`, `threads`, `idle` (a call that does nothing, ms), and
+        `layers`: weight -> `rows`, `columns`, `cost` in ms.
 
     Raises:
         BadValue: If the model has no layer that can be timed, or threads are below 1.
@@ -109,12 +115,14 @@ def layer_costs(
     distinct = list(dict.fromkeys(layers.values()))
     total = sum(len(kind.sizes(0)) * len(kind.sizes(1)) for kind in distinct)
     tables: dict[Layer, dict[str, Any]] = {}
+    idle = milliseconds(IDLE.file(1, 1), threads)
     with (progress or Silent()).task(f"layers of {ref.name}: sizes timed", total) as step:
         for kind in distinct:
             rows, columns = kind.sizes(0), kind.sizes(1)
             cost = np.zeros((len(rows), len(columns)))
             for place in np.ndindex(cost.shape):
-                cost[place] = milliseconds(kind.file(rows[place[0]], columns[place[1]]), threads)
+                took = milliseconds(kind.file(rows[place[0]], columns[place[1]]), threads)
+                cost[place] = max(took - idle, LEAST)
                 step(1)
             cost = np.maximum.accumulate(np.maximum.accumulate(cost, axis=0), axis=1)
             tables[kind] = {"rows": list(rows), "columns": list(columns), "cost": cost.round(6).tolist()}
@@ -123,6 +131,7 @@ def layer_costs(
         "device": describe_device(),
         "runtime": open_onnx(distinct[0].file(distinct[0].sizes(0)[0], distinct[0].sizes(1)[0]), 1).runtime,
         "threads": threads,
+        "idle": idle,
         "layers": {name: tables[kind] for name, kind in layers.items()},
     }
     write_json(out, found)
