@@ -41,8 +41,8 @@ SENSORS = Shelf("sensor", "runtime/sensors")
 # included, and at least this long.
 HANG_TIMES, HANG_LEAST_S = 20.0, 0.25
 # It is given up sooner where that leaves the time for a smaller variant to answer before the deadline: so many times
-# that one's 95th percentile, and what burying a process takes on a loaded machine. Never before it took so many times its own and so
-# long: a loaded machine stops a process for tens of milliseconds.
+# that one's 95th percentile, and what burying a process takes on a loaded machine. Never before it took so many times
+# its own and so long: such a machine stops a process for tens of milliseconds.
 RETRY_TIMES, BURY_S = 4.0, 0.02
 SOONEST_TIMES, SOONEST_S = 5.0, 0.05
 # A gap this long between two looks at the clock is no load: the machine slept, and so did the clients.
