@@ -46,6 +46,7 @@ class SoftMasking(Method):
         momentum: Of the moving average of worth; 0 = the last step alone.
         permanent: What is masked once never returns, as a comparison.
         criterion: "taylor", or "magnitude" to rank by the size of the columns.
+        normalise: Divide worth by its mean in the group, so that no group is emptied for being small.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
     """
 
@@ -67,6 +68,7 @@ class SoftMasking(Method):
     momentum: float = 0.9
     permanent: bool = False
     criterion: str = "taylor"
+    normalise: bool = False
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -168,10 +170,11 @@ class SoftMasking(Method):
         gone = chosen_of({n: torch.from_numpy(m) for n, m in run.previous.masks.tensors.items()}, groups)
         before = {g.name: run.memory[CHOSEN + g.name].cpu() for g in groups}
         candidates = before if self.permanent else gone
-        worth = {
-            g.name: run.memory[WORTH + g.name].cpu().masked_fill(~candidates[g.name], float("-inf"))
-            for g in groups
-        }
+        worth = {}
+        for g in groups:
+            of = run.memory[WORTH + g.name].cpu()
+            of = of / of.mean().clamp(min=1e-30) if self.normalise else of
+            worth[g.name] = of.masked_fill(~candidates[g.name], float("-inf"))
         share = (1 - math.exp(-RATE * done)) / (1 - math.exp(-RATE))
         keep = run.previous.kept + (run.kept - run.previous.kept) * share
         chosen = choose_channels(worth, groups, prices, keep * prices.total({}), self.multiple, self.least)
