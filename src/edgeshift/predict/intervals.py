@@ -28,28 +28,11 @@ def conformal(residuals: NDArray[np.float64], level: float = 0.9) -> float:
     """
     _check(residuals, level)
     n = len(residuals)
-    if ranks_exist(n, level):
-        return float(np.sort(np.abs(residuals))[_rank(n, level) - 1])
+    rank = math.ceil((n + 1) * level - 1e-9)  # 1e-9: 10 * 0.9 is 9.000000000000002
+    if rank <= n:
+        return float(np.sort(np.abs(residuals))[rank - 1])
     rms = math.sqrt(float(np.mean(np.square(residuals))))
     return student(n, level) * rms * math.sqrt(1 + 1 / n)
-
-
-def ranks_exist(n: int, level: float) -> bool:
-    """Whether n residuals are enough for the rank that `conformal` takes."""
-    return _rank(n, level) <= n
-
-
-def _rank(n: int, level: float) -> int:
-    return math.ceil((n + 1) * level - 1e-9)  # 1e-9: 10 * 0.9 is 9.000000000000002
-
-
-# A relative error below this is no logarithm's business: twenty times too dear.
-LEAST_ERROR = -0.95
-
-
-def logs_of(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative errors, truth over prediction less 1, as differences of logs."""
-    return np.asarray(np.log1p(np.maximum(errors, LEAST_ERROR)))
 
 
 def student(freedom: float, level: float) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeshift.predict.adapt import GRID, answer, believe, unmeasured, ways
 from edgeshift.predict.features import Matrix
-from edgeshift.predict.intervals import Prior, conformal, logs_of, ranks_exist
+from edgeshift.predict.intervals import Prior
 from edgeshift.predict.samples import Samples
 from edgeshift.predict.specs import compiled
 from edgeshift.predict.teachers import Teachers
@@ -26,13 +26,10 @@ class Plan:
     Attributes:
         settings: `(views, settings)`, log share of each setting of the grid, views left equal.
         prior: Width of errors, in predicted standard deviations.
-        ranked: Pairs `(level, factor)`: how much wider than the ranked leave-one-out errors of a device intervals
-            must be to hold that share of its other networks; () = not known, 1.
     """
 
     settings: Matrix
     prior: Prior
-    ranked: tuple[tuple[float, float], ...] = ()
 
 
 def rehearse(
@@ -54,14 +51,12 @@ def rehearse(
         return Plan(np.full((len(teachers.views_known), len(GRID)), -math.log(len(GRID))), _normal())
     chosen = [kinds[i] for i in np.sort(rng.permutation(len(kinds))[:most])]
     shares, errors, squares = [], [], []
-    gaps: list[tuple[Matrix, Matrix]] = []
     for family in chosen:
         members = [d for d, f in zip(teachers.devices, teachers.families, strict=True) if f == family]
         found = _play(teachers.without([family]), samples, members[rng.integers(len(members))], known, rng)
         if found is None:
             continue
-        share, error, left_out, gap = found
-        gaps.append(gap)
+        share, error, left_out = found
         shares.append(share)
         errors.append(np.abs(error))
         squares.append(float(np.mean(left_out**2)) if len(left_out) else 1.0)
@@ -73,16 +68,7 @@ def rehearse(
     pooled = np.concatenate(errors)
     scale = math.sqrt(float(np.mean(squares))) if len(known) else 1.0
     quantiles = tuple((level, float(np.quantile(pooled, level)) / scale) for level in LEVELS)
-    return Plan(settings, Prior(scale, _weight(squares, len(known)), quantiles), _ranked(gaps, len(known)))
-
-
-def _ranked(gaps: list[tuple[Matrix, Matrix]], k: int) -> tuple[tuple[float, float], ...]:
-    """Leave-one-out errors are too small, since the settings were chosen with the point left out in sight."""
-    levels = [level for level in LEVELS if ranks_exist(k, level)]
-    pooled = [
-        np.concatenate([np.abs(gap) / max(conformal(own, at), 1e-6) for own, gap in gaps]) for at in levels
-    ]
-    return tuple((at, float(np.quantile(x, at))) for at, x in zip(levels, pooled, strict=True))
+    return Plan(settings, Prior(scale, _weight(squares, len(known)), quantiles))
 
 
 def _weight(squares: list[float], k: int) -> float:
@@ -97,8 +83,8 @@ def _weight(squares: list[float], k: int) -> float:
 
 def _play(
     teachers: Teachers, samples: Samples, device: str, known: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Matrix, Matrix, Matrix, tuple[Matrix, Matrix]] | None:
-    """Shares of settings, errors in deviations, leave-one-out errors, and both as logs; None if unmeasured."""
+) -> tuple[Matrix, Matrix, Matrix] | None:
+    """Shares of settings, errors in predicted deviations, and leave-one-out errors; None if unmeasured."""
     cost = samples.column(device)
     there = np.flatnonzero(~np.isnan(cost))
     rows = known[~np.isnan(cost[known])]
@@ -114,15 +100,13 @@ def _play(
         start = np.full((len(ready.views_known), len(GRID)), -math.log(len(GRID))) + likely[:, None]
         beliefs, evidence = believe(ways(ready, samples.only(rows)), cost[rows], start)
         share = evidence.posterior.sum(0)
-        best = max(beliefs, key=lambda b: b.weight)
-        left_out, own = best.left_out, logs_of(best.errors)
+        left_out = max(beliefs, key=lambda b: b.weight).left_out
     else:
         ready, level = teachers.about(samples, device)
         beliefs = unmeasured(ready, level, ready.likely_views(compiled(samples, device)))
-        share, left_out, own = np.full(len(GRID), 1 / len(GRID)), np.zeros(0), np.zeros(0)
+        share, left_out = np.full(len(GRID), 1 / len(GRID)), np.zeros(0)
     middle, deviation = answer(beliefs, ways(ready, samples.only(judged)))
-    gap = np.log(cost[judged]) - middle
-    return share, gap / deviation, left_out, (own, gap)
+    return share, (np.log(cost[judged]) - middle) / deviation, left_out
 
 
 def _normal() -> Prior:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prices of operators learnt on many devices, moved to a new one by its spec sheet and a few measurements."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,12 +12,15 @@ from edgeshift.core.errors import BadValue
 from edgeshift.predict.adapt import Belief, answer, believe, unmeasured, ways
 from edgeshift.predict.draws import draw
 from edgeshift.predict.features import Matrix
-from edgeshift.predict.intervals import Prior, conformal, interval, logs_of, ranks_exist
+from edgeshift.predict.intervals import Prior, conformal, interval
 from edgeshift.predict.models.shape import Fitted, Model
 from edgeshift.predict.rehearse import rehearse
 from edgeshift.predict.samples import Prediction, Samples
 from edgeshift.predict.specs import compiled
 from edgeshift.predict.teachers import Teachers, teach
+
+# A relative error below this is no logarithm's business: twenty times too dear.
+LEAST_ERROR = -0.95
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class DeviceNet(Model):
         else:
             beliefs = unmeasured(ready, level, likely)
             source = "device_net, no measurement" + ("" if target in samples.profiles else ", no spec sheet")
-        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, samples.unit, source, plan.ranked)
+        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, samples.unit, source)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,6 @@ class FittedDeviceNet(Fitted):
         prior: How wide errors were in the rehearsals.
         unit: Of the answers.
         source: For the reader.
-        ranked: See `edgeshift.predict.rehearse.Plan`.
     """
 
     teachers: Teachers
@@ -89,23 +92,20 @@ class FittedDeviceNet(Fitted):
     prior: Prior
     unit: str = "ms"
     source: str = ""
-    ranked: tuple[tuple[float, float], ...] = ()
 
     def predict(self, queries: Samples, level: float = 0.9) -> Prediction:
         """See `Fitted.predict`.
 
         Intervals are as wide as the target's own leave-one-out errors say, by rank (jackknife, Barber et al., Annals
         of Statistics 2021, https://arxiv.org/abs/1905.02928): of k errors the `ceil((k + 1) level)`-th, which on the
-        average of draws follows every device and not only the mean of devices; widened by what that rank fell short
-        of on the rehearsed devices. Where k is too small for that rank (below 9 at level 0.9), the other devices'
-        errors set the width.
+        average of draws covers `level` on every device and not only in the mean of devices. Where k is too small for
+        that rank (below 9 at level 0.9), the other devices' errors set the width.
         """
         middle, deviation = answer(self.beliefs, ways(self.teachers, queries))
         best = max(self.beliefs, key=lambda b: b.weight)
-        if ranks_exist(len(best.errors), level):
-            levels, factors = zip(*(self.ranked or ((level, 1.0),)), strict=True)
-            factor = float(np.interp(level, levels, factors))
-            width = np.full(len(middle), factor * conformal(logs_of(best.errors), level))
+        k = len(best.errors)
+        if math.ceil((k + 1) * level - 1e-9) <= k:
+            width = np.full(len(middle), conformal(np.log1p(np.maximum(best.errors, LEAST_ERROR)), level))
         else:
             width = self.prior.half_width(best.left_out, level) * deviation
         return interval(middle, width, level, self.source, self.unit)
