@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from edgeshift.core.card import Card
 from edgeshift.graph.channels import ChannelGraph, Node
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate
@@ -74,8 +76,24 @@ class Conv:
     def constants(self, node: Node, facts: Facts) -> None:
         """See `Rule.constants`."""
         reader = reader_of(node, facts.graph)
-        if not (reader.groups > 1 and reader.w_out == 1):
+        if reader.groups > 1 and reader.w_out == 1:
+            self._empty_filters(reader, facts)
+        else:
             reader_constants(reader, facts)
+
+    @staticmethod
+    def _empty_filters(reader: Reader, facts: Facts) -> None:
+        """Of a transposed grouped convolution only this much is known: filters of zeros give their bias."""
+        parts = [i for i in (reader.x, reader.w, reader.bias) if i is not None]
+        facts.tainted[reader.out] = any(facts.is_tainted(i) for i in parts)
+        if facts.tainted[reader.out] or facts.numbers(reader.w) is None:
+            return
+        pairs = facts.pairs_of(reader.w)
+        live = pairs.reshape(reader.groups, -1, pairs.shape[1]).any(1).reshape(-1)
+        bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)
+        shape = [1] * len(facts.graph.shape(reader.out))
+        shape[reader.out_axis] = len(live)
+        facts.const[reader.out] = np.where(live, np.nan, bias).reshape(shape)
 
     def reads(self, node: Node, facts: Facts) -> None:
         """See `Rule.reads`."""

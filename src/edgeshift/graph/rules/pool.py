@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgeshift.core.card import Card
-from edgeshift.graph.channels import Array, Node
+from edgeshift.graph.channels import Array, Node, widen
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate
 from edgeshift.graph.ties import Labels, Ties
 
@@ -73,12 +73,14 @@ class Pool:
             )
         elif node.kind == "reduce" and node.attributes["fn"] in ("mean", "sum", "max", "min"):
             facts.const[out] = self._reduce(node, known, facts.graph.shape(x))
-        elif (
-            node.kind == "softmax"
-            and int(node.attributes["axis"]) == known.ndim - 1
-            and node.attributes["sums"]
-        ):
-            facts.shares.add(out)
+        elif node.kind == "softmax" and node.attributes["sums"]:
+            axis = int(node.attributes["axis"])
+            if axis == known.ndim - 1:
+                facts.shares.add(out)
+            if not np.isnan(known).any():  # shares of constants
+                wide = widen(known, [axis], facts.graph.shape(x))
+                powers = np.exp(wide - wide.max(axis, keepdims=True))
+                facts.const[out] = powers / powers.sum(axis, keepdims=True)
 
     @staticmethod
     def _reduce(node: Node, known: Array, shape: tuple[int, ...]) -> Array:
