@@ -5,7 +5,7 @@ Its published recipe: group magnitude (DepGraph, Fang et al., CVPR 2023, https:/
 ranked together, cut in small steps until the count of multiply-accumulates is reached, then fine-tuned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
@@ -30,7 +30,7 @@ def torch_pruned(model: nn.Module, sample: Tensor, share: float) -> tuple[nn.Mod
     inside residual blocks may go, as its authors do by hand.
     """
     last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
-    tries: list[tuple[str, Callable[[nn.Module], list[nn.Module]]]] = [
+    tries: list[tuple[str, Callable[[nn.Module], Sequence[nn.Module]]]] = [
         ("the classifier", lambda m: [x for x in m.modules() if isinstance(x, nn.Linear)][-1:]),
         ("the classifier and every layer that writes to a residual stream", stream),
     ]
@@ -38,7 +38,7 @@ def torch_pruned(model: nn.Module, sample: Tensor, share: float) -> tuple[nn.Mod
     for said, ignored in tries:
         pruned = deepcopy(model).eval()
         try:
-            if cut(pruned, sample, share, ignored(pruned)):
+            if cut(pruned, sample, share, list(ignored(pruned))):
                 return pruned, said
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             print(f"Torch-Pruning with {said} left alone: {' '.join(str(error).split())[:160]}")
