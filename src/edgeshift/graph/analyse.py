@@ -123,7 +123,7 @@ def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
     for node in graph.nodes:
         rules()[node.kind].tie(node, ties)
         # A pad pins what it adds, not what it pads; and whoever reads what it made spells nothing out by that.
-        if node.kind != "pad" and node.attributes.get("spelled") and node.spelled in fixed:
+        if node.kind != "pad" and node.attributes.get("spelled", True) and node.spelled in fixed:
             ties.pin_value(node.spelled)
     for number in graph.outputs:
         ties.pin_value(number)

@@ -202,7 +202,7 @@ def op_index_select(walk: Walker, x: Any, dim: Any, index: Any) -> Number | None
     picked = tuple(int(i) % shape[dim] for i in np.ravel(data))
     if not names or not walk.keeps(number):
         return walk.take(x, dim, picked)
-    return walk.emit("take", [x, number], axis=dim, index=picked, part=None, free=True)
+    return walk.emit("take", [x, number], axis=dim, index=picked, part=None, free=True, spelled=())
 
 
 def op_unfold(walk: Walker, x: Any, dim: Any, size: Any, step: Any) -> Number | None:
