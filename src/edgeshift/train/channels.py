@@ -2,6 +2,7 @@
 """Channels chosen under a budget, and masks on the columns that read them. Methods share it."""
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from edgeshift.train.macs import Macs
 
 # Rounds of solving with the widths that came out before; more change nothing on ResNet-56 and VGG-16.
 ROUNDS = 12
+# Share of a group's worth below which losing more of it hardly counts.
+FAINT = 0.02
 # A choice that costs this share of the budget is dear enough to stop.
 NEAR = 0.99
 
@@ -118,6 +121,8 @@ def choose_channels(
     budget: float,
     multiple: int,
     least: float = 0.0,
+    *,
+    survival: bool = False,
 ) -> dict[str, Tensor]:
     """The channels of highest total worth whose network costs at most `budget`.
 
@@ -132,6 +137,9 @@ def choose_channels(
         budget: In the unit of `prices`.
         multiple: Groups keep multiples of it.
         least: Share of each group that stays.
+        survival: Groups count by the logarithm of the share of their worth that stays, so that what is chosen
+            maximises the product of all shares: a signal passes every group on its way, and none is emptied for
+            being dear. False = the plain sum of worth.
 
     Returns:
         Group -> `(channels,)`, bool.
@@ -144,6 +152,8 @@ def choose_channels(
     options = [options_of(g, alive[g.name], multiple, least) for g in groups]
     sums = {g.name: np.cumsum(worth[g.name].cpu()[order[g.name]].double().numpy()) for g in groups}
     values = [[float(sums[g.name][k - 1]) for k in ks] for g, ks in zip(groups, options, strict=True)]
+    if survival:
+        values = [[math.log1p(v / max(vs[-1], 1e-30) / FAINT) for v in vs] for vs in values]
     kept, best, highest = dict(alive), None, -1.0
     room = budget
     for _ in range(ROUNDS):

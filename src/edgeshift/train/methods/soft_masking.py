@@ -46,7 +46,8 @@ class SoftMasking(Method):
         momentum: Of the moving average of worth; 0 = the last step alone.
         permanent: What is masked once never returns, as a comparison.
         criterion: "taylor", or "magnitude" to rank by the size of the columns.
-        normalise: Divide worth by its mean in the group, so that no group is emptied for being small.
+        survival: Maximise the product over groups of the share of worth that stays, not the sum of worth: the sum
+            empties groups that cost much, as the early ones of a residual network.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
     """
 
@@ -68,7 +69,7 @@ class SoftMasking(Method):
     momentum: float = 0.9
     permanent: bool = False
     criterion: str = "taylor"
-    normalise: bool = False
+    survival: bool = False
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -170,14 +171,21 @@ class SoftMasking(Method):
         gone = chosen_of({n: torch.from_numpy(m) for n, m in run.previous.masks.tensors.items()}, groups)
         before = {g.name: run.memory[CHOSEN + g.name].cpu() for g in groups}
         candidates = before if self.permanent else gone
-        worth = {}
-        for g in groups:
-            of = run.memory[WORTH + g.name].cpu()
-            of = of / of.mean().clamp(min=1e-30) if self.normalise else of
-            worth[g.name] = of.masked_fill(~candidates[g.name], float("-inf"))
+        worth = {
+            g.name: run.memory[WORTH + g.name].cpu().masked_fill(~candidates[g.name], float("-inf"))
+            for g in groups
+        }
         share = (1 - math.exp(-RATE * done)) / (1 - math.exp(-RATE))
         keep = run.previous.kept + (run.kept - run.previous.kept) * share
-        chosen = choose_channels(worth, groups, prices, keep * prices.total({}), self.multiple, self.least)
+        chosen = choose_channels(
+            worth,
+            groups,
+            prices,
+            keep * prices.total({}),
+            self.multiple,
+            self.least,
+            survival=self.survival,
+        )
         returned = sum(int((chosen[n] & ~before[n]).sum()) for n in chosen)
         run.memory["returned"] = run.memory.get("returned", torch.zeros((), dtype=torch.int64)) + returned
         shapes = {n: p.shape for n, p in run.masking.parameters.items()}
