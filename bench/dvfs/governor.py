@@ -38,7 +38,7 @@ SEEDS, SECONDS, BUSY, LATE = 10, 3600.0, 0.3, 1.2
 # schedutil asks for a quarter more than what is used (Linux kernel, kernel/sched/cpufreq_schedutil.c).
 HEADROOM = 1.25
 # Requests per replay are bounded by stretching all times: what is compared are ratios.
-MOST = 20_000
+MOST = 6_000
 
 
 @dataclass(frozen=True)
