@@ -11,7 +11,7 @@ from edgeshift.core.values import ChannelGroup
 from edgeshift.train import Task, Training, run_levels
 from edgeshift.train.channels import Prices, choose_channels
 from edgeshift.train.macs import Macs
-from edgeshift.train.methods.soft_masking import SoftMasking
+from edgeshift.train.methods.soft_masking import SoftMasking, is_stream
 from edgeshift.train.run import Run
 from tests.train.methods.watch import watched
 
@@ -109,3 +109,25 @@ def test_a_group_pays_for_the_layers_that_make_it_too() -> None:
     assert prices.of_option(group, 2, widths, 8) == 204
     chosen = choose_channels({"a": torch.arange(8.0)}, (group,), prices, 408, 1)
     assert chosen["a"].tolist() == [False] * 4 + [True] * 4
+
+
+def test_a_stream_is_what_several_layers_make() -> None:
+    rows = np.arange(4)[:, None]
+    shapes = {"stem": (4, 3, 3, 3), "last": (4, 8, 3, 3), "depthwise": (4, 1, 3, 3)}
+    assert is_stream(ChannelGroup("s", {"stem": rows, "bn": rows, "last": rows}, 0.0), shapes)
+    assert not is_stream(ChannelGroup("a", {"stem": rows, "bn": rows, "depthwise": rows}, 0.0), shapes)
+
+
+def test_survival_empties_no_group_for_being_dear() -> None:
+    # Equal worth everywhere; a has 8 channels at 100, b has 64 at 25, and half of all may stay. The plain sum takes
+    # the cheap ones: one channel of a. The product is highest where both get the same money: 6 of 8, 24 of 64.
+    sizes = {"a": 8, "b": 64}
+    groups = tuple(ChannelGroup(n, {n: np.arange(k)[:, None]}, 0.0) for n, k in sizes.items())
+    prices = Prices(Macs({"a": 800.0, "b": 1600.0}, {n: (k, 1) for n, k in sizes.items()}, groups))
+    worth = {n: torch.ones(k) for n, k in sizes.items()}
+    plain, fair = (
+        {n: int(c.sum()) for n, c in choose_channels(worth, groups, prices, 1200, 1, survival=s).items()}
+        for s in (False, True)
+    )
+    assert plain == {"a": 1, "b": 44}
+    assert fair == {"a": 6, "b": 24}

@@ -48,6 +48,8 @@ class SoftMasking(Method):
         criterion: "taylor", or "magnitude" to rank by the size of the columns.
         survival: Maximise the product over groups of the share of worth that stays, not the sum of worth: the sum
             empties groups that cost much, as the early ones of a residual network.
+        streams: Cut residual streams too: groups that several layers add to. They cost the most accuracy for what
+            they save.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
     """
 
@@ -70,6 +72,7 @@ class SoftMasking(Method):
     permanent: bool = False
     criterion: str = "taylor"
     survival: bool = False
+    streams: bool = False
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -113,15 +116,21 @@ class SoftMasking(Method):
             run.memory[CHOSEN + name] = chosen.to(run.device)
 
     def groups(self, run: Run) -> tuple[ChannelGroup, ...]:
-        """The groups to choose from: those whose readers are all known, and that are not excluded.
+        """The groups to choose from: those whose readers are all known, and that are not spared.
 
         Raises:
             BadValue: If there is none.
         """
         free = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
-        found = tuple(group for group in free if group.columns)
+        read = tuple(group for group in free if group.columns)
+        found = tuple(g for g in read if self.streams or not is_stream(g, run.macs.shapes))
         if not found:
-            raise BadValue("channel groups", (), "at least one; this model has no channel that may go")
+            want = (
+                "at least one that is read"
+                if not read
+                else "at least one beside residual streams, or streams=true"
+            )
+            raise BadValue("channel groups", (), want)
         return found
 
     def forward(self, run: Run, images: Tensor) -> Tensor:
@@ -214,3 +223,13 @@ class SoftMasking(Method):
         if run.live is None:
             run.live = run.macs.of_masks(self.rows(run, self.groups(run)))
         return 2 * run.live + run.macs.dense
+
+
+def is_stream(group: ChannelGroup, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether several layers make the channels of a group; one that only passes each channel on does not count.
+
+    Args:
+        group: The channels.
+        shapes: Weight -> shape, of convolutions and linear layers.
+    """
+    return sum(name in shapes and shapes[name][1] > 1 for name in group.rows) > 1
