@@ -30,7 +30,10 @@ def test_help_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere", "--port", "-1"], "port must be 0 to 65535, got -1"),
         (["nowhere", "--max-body-mb", "0"], "body_bytes must be above 0 and finite, got 0"),
         (["nowhere", "--management-token-file", "no-such-file"], "a readable file of ASCII text"),
-        (["nowhere", "--port", "0", "--mode", "x"], "mode must be one of warm, neighbours, demand, views, got 'x'"),
+        (
+            ["nowhere", "--port", "0", "--mode", "x"],
+            "mode must be one of warm, neighbours, demand, views, got 'x'",
+        ),
     ],
 )
 def test_a_wrong_start_is_one_line_and_2(
