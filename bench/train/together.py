@@ -87,6 +87,18 @@ def soft(steps: int, **options: Any) -> dict[str, Any]:
     return {"momentum": 0.99, "warmup": 0.02, "ramp": 0.5, "decay": min(0.02, 90 / steps), **options}
 
 
+# For residual networks that are trained already: what kept most in two epochs, see docs/guides/training.md.
+AT_ONCE = {
+    "multiple": 4,
+    "momentum": 0.99,
+    "warmup": 0.01,
+    "ramp": 0.06,
+    "criterion": "magnitude",
+    "survival": True,
+    "permanent": True,
+}
+
+
 def jobs(table: str) -> list[JobOf]:
     """All of them, the most wanted first.
 
