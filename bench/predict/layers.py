@@ -160,8 +160,8 @@ def repeats() -> list[str]:
     away = 100 * float(np.mean(np.abs(gap - np.median(gap))))
     return [
         f"Ceiling: calls of one visit are {mad:.1f} % apart (median absolute deviation over the median); {len(gap)} "
-        f"networks opened and timed again on ort-t1-b1 half an hour later (best of three visits): {away:.1f} % away in the "
-        f"mean, after a shift of {100 * np.median(gap):.1f} %."
+        f"networks opened and timed again on ort-t1-b1 half an hour later (best of three visits): {away:.1f} % away in "
+        f"the mean, after a shift of {100 * np.median(gap):.1f} %."
     ]
 
 

@@ -10,16 +10,8 @@ import pytest
 
 import edgeshift
 from edgeshift.cli import app as application
-from edgeshift.cli import main
 from edgeshift.core.errors import NotExact
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    out, err = capsys.readouterr()
-    return int(str(end.value.code)), out, err
+from tests.cli.typed import run
 
 
 def failing(error: BaseException) -> object:

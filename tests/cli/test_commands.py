@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from edgeshift.cli import main
 from edgeshift.formats import load
 from edgeshift.models import build as build_model
 from edgeshift.models import resolve
+from tests.cli.typed import run
 
 NETS = """
 from torch import nn
@@ -60,14 +60,6 @@ def here(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "shown_nets", raising=False)
     return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    out, err = capsys.readouterr()
-    return int(str(end.value.code)), out, err
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> Any:

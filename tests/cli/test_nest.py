@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeshift.cli import main
 from edgeshift.core.values import Measurement, Proof
 from edgeshift.portfolio import Draft, Portfolio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.cli.typed import run
 from tests.derive.nesting import NETS, source, states
 
 
@@ -24,14 +24,6 @@ def ladder(folder: Path, latency_ms: dict[int, float]) -> None:
         proof = Proof(0.0, 0.0, 1, ("random",), 1e-9)
         draft = Draft(f"macs-{macs}", {}, {"validation": 0.5}, macs, macs, 0.0, {}, (latency,), proof)
         found = found.add(draft, {"log": b"none", "masked": str(macs).encode()})
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    out, err = capsys.readouterr()
-    return int(str(end.value.code)), out, err
 
 
 @pytest.fixture

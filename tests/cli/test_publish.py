@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeshift.cli import main
 from edgeshift.portfolio import Portfolio
+from tests.cli.typed import run
 from tests.portfolio.made import draft, files
 
 
@@ -18,14 +18,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Portfolio.create(Path("p"), MODEL, DATA, RECIPE).add(draft("level-0"), files(0))
     return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    out, err = capsys.readouterr()
-    return int(str(end.value.code)), out, err
 
 
 def grow(number: int) -> None:

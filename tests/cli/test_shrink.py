@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeshift.cli import main
 from edgeshift.formats import open_onnx
+from tests.cli.typed import run
 
 
 def write(path: Path) -> None:
@@ -26,14 +26,6 @@ def write(path: Path) -> None:
         [numpy_helper.from_array(first, "a"), numpy_helper.from_array(second, "b")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    out, err = capsys.readouterr()
-    return int(str(end.value.code)), out, err
 
 
 @pytest.fixture

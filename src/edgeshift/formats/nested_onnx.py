@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeshift.core.errors import BadPortfolio
 from edgeshift.formats.nested import Array, Nested
+from edgeshift.formats.onnx_write import block, whole
 from edgeshift.formats.wire import refuse_external_data
 
 # Numbers of TensorProto.DataType.
@@ -101,11 +102,11 @@ def views_onnx(nested: Nested, variant: int) -> tuple[bytes, dict[str, Array], i
         if place.offset < 0:
             array = nested.tensor(name, variant)
             copied += array.nbytes
-            tensors += _field(INITIALIZER, _tensor(name, array, array.tobytes()))
+            tensors += block(INITIALIZER, _tensor(name, array, array.tobytes()))
             continue
         arrays[name] = place.array
-        tensors += _field(INITIALIZER, _pointer(name, place.array, nested.path.name, place.offset))
-    return graph + _field(GRAPH, tensors), arrays, copied
+        tensors += block(INITIALIZER, _pointer(name, place.array, nested.path.name, place.offset))
+    return graph + block(GRAPH, tensors), arrays, copied
 
 
 def with_tensors(graph: bytes, tensors: Mapping[str, Array]) -> bytes:
@@ -115,42 +116,23 @@ def with_tensors(graph: bytes, tensors: Mapping[str, Array]) -> bytes:
         graph: ONNX file whose nodes read tensors that it lacks.
         tensors: Name -> array; those that no node reads do no harm.
     """
-    parts = [
-        _field(INITIALIZER, _tensor(n, a, np.ascontiguousarray(a).tobytes())) for n, a in tensors.items()
-    ]
-    return graph + _field(GRAPH, b"".join(parts))
+    parts = [block(INITIALIZER, _tensor(n, a, np.ascontiguousarray(a).tobytes())) for n, a in tensors.items()]
+    return graph + block(GRAPH, b"".join(parts))
 
 
 def _tensor(name: str, array: Array, data: bytes) -> bytes:
-    return _about(name, array) + _field(RAW_DATA, data)
+    return _about(name, array) + block(RAW_DATA, data)
 
 
 def _pointer(name: str, array: Array, file: str, offset: int) -> bytes:
     facts = {"location": file, "offset": str(offset), "length": str(array.nbytes)}
     entries = [
-        _field(EXTERNAL_DATA, _field(KEY, key.encode()) + _field(VALUE, value.encode()))
+        block(EXTERNAL_DATA, block(KEY, key.encode()) + block(VALUE, value.encode()))
         for key, value in facts.items()
     ]
-    return _about(name, array) + b"".join(entries) + _number(DATA_LOCATION, EXTERNAL)
+    return _about(name, array) + b"".join(entries) + whole(DATA_LOCATION, EXTERNAL)
 
 
 def _about(name: str, array: Array) -> bytes:
-    dims = b"".join(_number(DIMS, size) for size in array.shape)
-    return dims + _number(DATA_TYPE, KINDS[array.dtype.str]) + _field(NAME, name.encode())
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _field(field: int, data: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(data)) + data
+    dims = b"".join(whole(DIMS, size) for size in array.shape)
+    return dims + whole(DATA_TYPE, KINDS[array.dtype.str]) + block(NAME, name.encode())

@@ -19,17 +19,14 @@ from edgeshift.train.accuracy import NORMS
 from edgeshift.train.channels import Prices, row_masks
 from edgeshift.train.cut import Cut
 from edgeshift.train.loss import distance
-from edgeshift.train.methods.shape import PASSES, Method
-from edgeshift.train.options import Training
+from edgeshift.train.methods.shape import PASSES, TrainsOnce
 from edgeshift.train.run import Run
 
-# Batches that the norms of each ratio are measured on, where the training options ask for none.
-CALIBRATION = 40
 SCORE, CHOSEN, NORM, MOMENTUM = "score/", "chosen/", "norm/", "momentum/"
 
 
 @dataclass(frozen=True)
-class AllInOne(Method):
+class AllInOne(TrainsOnce):
     """Level 0 trains every ratio in the same weights; later levels only take theirs out.
 
     Each channel has one score. At a ratio a group keeps its highest-scored channels, as many as the ratio's
@@ -106,14 +103,6 @@ class AllInOne(Method):
     def reads(self) -> tuple[Path, ...]:
         """See `Method.reads`."""
         return (Path(self.table),) if self.table else ()
-
-    def epochs(self, training: Training, index: int) -> int:
-        """See `Method.epochs`; all of them in level 0, trained weights or not."""
-        return (training.epochs_of(0) or training.epochs) if index == 0 else 0
-
-    def calibration(self, training: Training) -> int:
-        """See `Method.calibration`; statistics of a ratio are always its own."""
-        return training.recalibrate or CALIBRATION
 
     def begin(self, run: Run) -> None:
         """See `Method.begin`."""

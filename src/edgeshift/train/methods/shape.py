@@ -100,3 +100,17 @@ class Method(ABC):
     def masks(self, run: Run) -> Masks:
         """The masks of the finished level."""
         return run.masking.masks()
+
+
+class TrainsOnce(Method):
+    """All training is in level 0; later levels take something out of it, and measure norms of their own."""
+
+    NORM_BATCHES: ClassVar[int] = 20
+
+    def epochs(self, training: Training, index: int) -> int:
+        """See `Method.epochs`; all of them in level 0, trained weights or not."""
+        return (training.epochs_of(0) or training.epochs) if index == 0 else 0
+
+    def calibration(self, training: Training) -> int:
+        """See `Method.calibration`; a level's norms are always its own."""
+        return training.recalibrate or self.NORM_BATCHES

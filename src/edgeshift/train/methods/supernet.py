@@ -16,17 +16,14 @@ from edgeshift.core.seeds import seed_for
 from edgeshift.train.accuracy import NORMS
 from edgeshift.train.cut import cut_of
 from edgeshift.train.loss import distance
-from edgeshift.train.methods.shape import PASSES, Method
-from edgeshift.train.options import Training
+from edgeshift.train.methods.shape import PASSES, TrainsOnce
 from edgeshift.train.run import Run
 
-# Batches that the norms of each level are measured on, where the training options ask for none.
-CALIBRATION = 20
 LADDER = "ladder/"
 
 
 @dataclass(frozen=True)
-class Supernet(Method):
+class Supernet(TrainsOnce):
     """Level 0 trains the whole network and, in the same step, masked forms of it; later levels only cut it.
 
     In each step the dense network learns from the labels, the sparsest form and `middle` others drawn at random
@@ -87,14 +84,6 @@ class Supernet(Method):
         cut_of(self).check()
         if levels[-1] < self.least:
             raise BadValue("last level", levels[-1], f"at least {self.least}, the least that is trained for")
-
-    def epochs(self, training: Training, index: int) -> int:
-        """See `Method.epochs`; all of them in level 0, trained weights or not."""
-        return (training.epochs_of(0) or training.epochs) if index == 0 else 0
-
-    def calibration(self, training: Training) -> int:
-        """See `Method.calibration`; a level's norms are always its own."""
-        return training.recalibrate or CALIBRATION
 
     def begin(self, run: Run) -> None:
         """See `Method.begin`."""
