@@ -21,9 +21,7 @@ from edgeshift.train.run import Run
 
 NAMES = METHODS.names()
 LEVELS = (1.0, 0.61, 0.3)
-TRAINING = Training(
-    epochs=2, batch_size=100, lr=0.2, warmup_epochs=0.5, weight_decay=0.01, bf16="off", threads=1
-)
+TRAINING = Training(epochs=2, batch_size=100, lr=0.2, warmup_epochs=0.5, weight_decay=0.01, threads=1)
 BY_COUNT = {"pattern": "channel", "pattern_options": {"cost": "channels"}}
 BY_MACS = {"pattern": "channel"}
 

@@ -66,7 +66,6 @@ def training() -> Training:
         lr=0.2,
         warmup_epochs=0.5,
         augment="crop",
-        bf16="off",  # "auto" asks a stopwatch where the CPU has bf16, and two runs may hear two answers
         threads=1,
         checkpoint_seconds=0,
     )

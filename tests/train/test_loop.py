@@ -152,7 +152,6 @@ def whole(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
                 lr=0.2,
                 warmup_epochs=0.5,
                 augment="crop",
-                bf16="off",
                 threads=1,
                 checkpoint_seconds=0,
             )
@@ -195,7 +194,7 @@ if {mid_write}:  # the 7th whole file is level-00.json: killed when written, not
         replace(a, b)
     os.replace = killed
 training = Training(
-    epochs=2, batch_size=64, lr=0.2, warmup_epochs=0.5, augment="crop", bf16="off", threads=1, checkpoint_seconds=0
+    epochs=2, batch_size=64, lr=0.2, warmup_epochs=0.5, augment="crop", threads=1, checkpoint_seconds=0
 )
 method = METHODS.make("iterative_magnitude", rewind_steps=3)
 task, folder = conftest.task.__wrapped__(), Path({folder!r})
@@ -394,9 +393,11 @@ def test_without_a_teacher_level_0_teaches_the_others(task: Task, training: Trai
 def test_bf16_is_decided_once_and_kept(task: Task, training: Training, tmp_path: Path) -> None:
     run(task, replace(training, bf16="on"), tmp_path / "on", levels=(1.0,))
     run(task, training, tmp_path / "auto", levels=(1.0,))
-    facts = {n: json.loads((tmp_path / n / "run.json").read_text())["facts"] for n in ("on", "auto")}
+    run(task, replace(training, bf16="trial"), tmp_path / "trial", levels=(1.0,))
+    facts = {n: json.loads((tmp_path / n / "run.json").read_text())["facts"] for n in ("on", "auto", "trial")}
     assert facts["on"] == {"threads": 1, "bf16": True, "device": "cpu"}
-    assert has_bf16() or facts["auto"] == {"threads": 1, "bf16": False, "device": "cpu"}
+    assert facts["auto"] == {"threads": 1, "bf16": False, "device": "cpu"}
+    assert has_bf16() or not facts["trial"]["bf16"]
     assert files(tmp_path / "on") != files(tmp_path / "auto")
 
 

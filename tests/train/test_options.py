@@ -21,7 +21,7 @@ from edgeshift.train.options import Training
         ({"momentum": 0.0}, "nesterov must be false without momentum, got True"),
         ({"label_smoothing": 1.0}, "label_smoothing must be 0 to below 1, got 1.0"),
         ({"augment": "flip"}, "augment must be one of none, crop, crop_flip, got 'flip'"),
-        ({"bf16": "yes"}, "bf16 must be one of auto, on, off, got 'yes'"),
+        ({"bf16": "yes"}, "bf16 must be one of auto, on, off, trial, got 'yes'"),
         ({"threads": 0}, "threads must be at least 1, or None, got 0"),
         ({"distil": 1.5}, "distil must be 0 to 1, got 1.5"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),

@@ -151,8 +151,8 @@ def decided(task: Task, training: Training) -> dict[str, Any]:
     threads = training.threads or torch.get_num_threads()
     bf16 = training.bf16 == "on"
     if device == "cuda":
-        bf16 = bf16 or (training.bf16 == "auto" and torch.cuda.is_bf16_supported())
-    elif training.bf16 == "auto" and has_bf16():
+        bf16 = bf16 or (training.bf16 in ("auto", "trial") and torch.cuda.is_bf16_supported())
+    elif training.bf16 == "trial" and has_bf16():
         with repeatable(threads):
             model, batches = task.factory(), source(task, training, device)
             if training.channels_last:

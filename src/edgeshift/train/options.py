@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeshift.core.errors import BadValue
 
 AUGMENTS = ("none", "crop", "crop_flip")
-BF16 = ("auto", "on", "off")
+BF16 = ("auto", "on", "off", "trial")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -15,8 +15,8 @@ DEVICES = ("auto", "cpu", "cuda")
 class Training:
     """How every level is trained. Equal options and seed give equal bytes on one CPU; a GPU adds up in any order.
 
-    Where the CPU has bf16, the trial of `bf16="auto"` may end one way today and another tomorrow; a run keeps what
-    its first start decided, and `on` or `off` makes two runs equal.
+    The exception is `bf16="trial"`, which may end one way today and another tomorrow; a run keeps what its first
+    start decided.
 
     Attributes:
         epochs: Per level; 0 = only cut and evaluate.
@@ -32,7 +32,8 @@ class Training:
         augment: "none", "crop" (shift by up to an eighth of the side) or "crop_flip" (and mirror).
         channels_last: Memory order of convolutions; 1.1 to 1.2 times the images per second on
             ResNet-20 with 1 and 2 threads (bench/train).
-        bf16: "auto" = where the CPU has bf16 instructions and a trial finds it faster, or the GPU has them.
+        bf16: "auto" = on a GPU that has it, never on a CPU; "trial" = also where the CPU has the instructions and
+            a stopwatch finds them faster.
         device: "cpu", "cuda", or "auto" = a GPU where torch finds one when a run starts.
         threads: Of torch; None = as torch has it when a run starts. Part of what makes bytes equal.
         seed: Of shuffling, augmentation and dropout.
