@@ -198,33 +198,58 @@ def filled(
 ) -> dict[str, int]:
     """Widths grown, option by option, while one fits: the one of most worth for its cost first.
 
+    Where none fits any more, one group may grow and another give up an option for it, as long as worth rises.
+
     Args:
         kept: Group -> channels, within the budget.
         ladders: Group -> number of channels -> worth of keeping that many, rising.
         prices: What widths cost.
         budget: At most.
     """
-    found, by_name = dict(kept), {g.name: g for g in prices.macs.groups}
-    touched = {name: [n for n, _ in prices.charged[name]] for name in ladders}
+    found, groups = dict(kept), {g.name: g for g in prices.macs.groups}
     widths = prices.macs.widths(found)
-    costs = {name: prices.layer(name, *widths[name]) for name in prices.macs.layers}
+    rungs = {name: sorted(ladder) for name, ladder in ladders.items()}
+    most = budget * (1 + 1e-9)
+
+    def next_to(name: str, step: int) -> int | None:
+        """The option above (1) or below (-1) the one at hand."""
+        at = rungs[name].index(found[name]) + step
+        return rungs[name][at] if 0 <= at < len(rungs[name]) else None
+
+    def moved(
+        name: str, count: int, base: Mapping[str, tuple[int, int]]
+    ) -> tuple[float, dict[str, tuple[int, int]]]:
+        """What the cost changes by, and the widths that change, if a group keeps that many."""
+        touched = [n for n, _ in prices.charged[name]]
+        after = grown(base, groups[name], count - found[name], touched)
+        return sum(prices.layer(n, *after[n]) - prices.layer(n, *base[n]) for n in touched), after
+
     while True:
-        now, best, gain = sum(costs.values()), "", -1.0
-        for name, ladder in ladders.items():
-            larger = [k for k in ladder if k > found[name]]
-            if not larger:
+        now = sum(prices.layer(n, *widths[n]) for n in prices.macs.layers)
+        best: tuple[float, dict[str, int]] = (0.0, {})
+        swap: tuple[float, dict[str, int]] = (0.0, {})
+        for name in ladders:
+            if (up := next_to(name, 1)) is None:
                 continue
-            wider = grown(widths, by_name[name], min(larger) - found[name], touched[name])
-            cost = now + sum(prices.layer(n, *wider[n]) - costs[n] for n in touched[name])
-            more = (ladder[min(larger)] - ladder[found[name]]) / max(cost - now, 1e-12 * budget)
-            if cost <= budget * (1 + 1e-9) and more > gain:
-                best, gain = name, more
-        if not best:
+            cost, after = moved(name, up, widths)
+            gain = ladders[name][up] - ladders[name][found[name]]
+            if now + cost <= most:
+                rate = (gain + 1e-300) / max(cost, 1e-12 * budget)
+                best = max(best, (rate, {name: up}), key=lambda b: b[0])
+                continue
+            wider = {**widths, **after}
+            for other in ladders:
+                if other == name or (down := next_to(other, -1)) is None:
+                    continue
+                more = gain + ladders[other][down] - ladders[other][found[other]]
+                if more > swap[0] * (1 + 1e-9) + 1e-12 and now + cost + moved(other, down, wider)[0] <= most:
+                    swap = (more, {name: up, other: down})
+        step = best[1] or swap[1]
+        if not step:
             return found
-        after = min(k for k in ladders[best] if k > found[best])
-        widths.update(grown(widths, by_name[best], after - found[best], touched[best]))
-        costs.update({n: prices.layer(n, *widths[n]) for n in touched[best]})
-        found[best] = after
+        for name, count in step.items():
+            widths.update(moved(name, count, widths)[1])
+            found[name] = count
 
 
 def grown(

@@ -26,8 +26,8 @@ def test_the_cost_ends_in_the_budget(task: Task, training: Training, tmp_path: P
 
     watched("soft_masking", look, task, training, (1.0, 0.5, 0.25), tmp_path, **OPTIONS)
     assert costs[0] == 1
-    assert 0.5 - 0.15 < costs[1] <= 0.5  # a channel of this tiny network is up to a seventh of its cost
-    assert 0.25 - 0.15 < costs[2] <= 0.25
+    assert 0.5 - 0.1 < costs[1] <= 0.5  # a channel of this tiny network is up to a tenth of its cost
+    assert 0.25 - 0.1 < costs[2] <= 0.25
 
 
 def test_hard_masks_compute_what_soft_ones_did(task: Task, training: Training, tmp_path: Path) -> None:
