@@ -103,7 +103,7 @@ def jobs(table: str) -> list[JobOf]:
     """All of them, the most wanted first.
 
     Args:
-        table: Measured layer costs of vgg16_bn, for soft_masking.
+        table: Layer costs of vgg16_bn, of `bench.train.priced`, for soft_masking.
     """
     vgg = {**VGG, "epochs": 20, "first_epochs": 40, "lr": 0.05, "first_lr": 0.1, "distil": 0.3}
     small = soft(20 * 176, multiple=16, table=table, least=0.02)
@@ -338,7 +338,9 @@ def main() -> None:
     parser.add_argument("--skip", default="")
     parser.add_argument("--limit", type=int, help="images per split, to try the jobs")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--table", default="build/vgg16_bn_priced.json", help="of `edgeshift costs vgg16_bn`")
+    parser.add_argument(
+        "--table", default="build/vgg16_bn_priced.json", help="layer costs, of bench.train.priced"
+    )
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--pack", type=Path)
     asked = parser.parse_args()

@@ -182,9 +182,7 @@ def share_arena() -> bool:
     kind, default = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
     try:
         onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, default), None)
-    except (
-        Exception
-    ):  # ORT raises classes of its own: another user of the process has registered one, or it has none
+    except Exception:  # ORT's own classes: somebody in this process has registered one, or it has none
         return False
     return True
 
