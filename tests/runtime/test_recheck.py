@@ -188,3 +188,18 @@ def test_another_generation_is_no_fault_of_the_variant(three: Portfolio, tmp_pat
 
 def test_damage_is_a_portfolio_that_must_not_be_trusted() -> None:
     assert issubclass(BadDigest, BadPortfolio)
+
+
+def test_what_cannot_be_checked_is_said_whatever_it_is(
+    three: Portfolio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Engine, ready: Ready) -> str:
+        raise FileNotFoundError("the cache is gone")
+
+    seen: list[tuple[str, str]] = []
+    with Engine(three.path) as engine:
+        monkeypatch.setattr(Engine, "recheck", gone)
+        recheck = checker(engine, engine.ready(0), seen)
+        recheck.round()
+        recheck.round()
+    assert [why for _, why in seen] == ["unchecked the cache is gone"] * 4

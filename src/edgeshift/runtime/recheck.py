@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edgeshift.core.errors import BadPortfolio, VariantFailed
+from edgeshift.formats import first_line
 from edgeshift.runtime.engine import Engine
 from edgeshift.runtime.ready import Ready
 
@@ -80,8 +80,8 @@ class Recheck:
         """Check one variant and tell what was found."""
         try:
             why = self._engine.recheck(ready)
-        except (BadPortfolio, VariantFailed) as error:
-            self._unchecked(ready, str(error))
+        except Exception as error:  # whatever it is, it is said, and the next round comes
+            self._unchecked(ready, first_line(error))
             return
         if why:
             self._wrong(ready, why)
