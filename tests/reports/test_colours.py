@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeshift.reports.html import part
+from edgeshift.core.page import part
 
 BLINDNESS = {
     "none": np.eye(3),
@@ -39,7 +39,7 @@ TO_LAB = np.array(
 
 def palette(dark: bool) -> dict[str, NDArray[np.float64]]:
     """Name -> linear RGB of the page's colours."""
-    blocks = re.findall(r":root \{(.*?)\}", part("page.css"), re.DOTALL)
+    blocks = re.findall(r":root \{(.*?)\}", part("reports", "page.css"), re.DOTALL)
     found = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", blocks[1 if dark else 0]))
     return {name: linear(value) for name, value in found.items()}
 

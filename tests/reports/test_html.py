@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgeshift.core.errors import BadValue
+from edgeshift.core.page import digest, fill, part
 from edgeshift.portfolio import Portfolio
 from edgeshift.reports import write_html
-from edgeshift.reports.html import digest, embedded, fill, flattened, part, plain, recipes, versus
+from edgeshift.reports.html import embedded, flattened, plain, recipes, versus
 
 
 class Seen(HTMLParser):
@@ -109,7 +110,7 @@ def test_a_filled_value_is_not_filled_again() -> None:
 
 
 def test_every_place_of_the_template_is_filled(text: str) -> None:
-    assert set(re.findall(r"\{\{\w+\}\}", part("page.html")))
+    assert set(re.findall(r"\{\{\w+\}\}", part("reports", "page.html")))
     assert re.findall(r"\{\{\w+\}\}", text) == []
 
 
@@ -156,6 +157,7 @@ def test_an_empty_portfolio_leaves_no_file(nameless: Portfolio, tmp_path: Path) 
 
 def test_the_package_data_names_every_part() -> None:
     root = Path(__file__).resolve().parents[2]
-    assert '"reports/page/*"' in (root / "pyproject.toml").read_text()
+    said = (root / "pyproject.toml").read_text()
+    assert all(f'"{name}"' in said for name in ("reports/page/*", "serve/page/*", "core/elements.js"))
     names = {p.name for p in (root / "src/edgeshift/reports/page").iterdir()}
     assert names == {"page.html", "page.css", "draw.js", "plots.js", "page.js"}

@@ -9,8 +9,8 @@ from typing import Any
 
 from edgeshift import __version__
 from edgeshift.core.files import write_bytes
+from edgeshift.core.page import digest, part
 from edgeshift.reports.facts import PICK_LOSS
-from edgeshift.reports.html import digest, part
 from edgeshift.reports.words import amount, percent, significant
 
 # Okabe and Ito's colours, told apart under colour blindness too; marks differ in shape besides.
@@ -37,7 +37,7 @@ def write_comparison(facts: Mapping[str, Any], path: Path) -> None:
 
 def page(facts: Mapping[str, Any]) -> str:
     """The report as text."""
-    style = part("page.css") + STYLE
+    style = part("reports", "page.css") + STYLE
     title = escape(f"{facts['model']} on {facts['data']}: {len(facts['methods'])} methods compared")
     policy = f"default-src 'none'; img-src data:; style-src {digest(style)}"
     worst = facts["worst"]

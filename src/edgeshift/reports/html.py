@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTML file about a portfolio: it holds its data, style and scripts, and fetches nothing."""
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeshift import __version__
 from edgeshift.core.files import write_bytes
+from edgeshift.core.page import digest, fill, part, scripts
 from edgeshift.reports.facts import PICK_LOSS, facts
 from edgeshift.reports.words import NOTHING, amount, percent, significant, times
 
@@ -41,11 +38,10 @@ def write_html(portfolio: "Portfolio", path: Path) -> None:
 
 def page(found: Mapping[str, Any]) -> str:
     """The report as text, from what `facts` found."""
-    style = part("page.css")
-    script = "\n".join(part(name) for name in SCRIPTS)
+    style, script = part("reports", "page.css"), scripts("reports", *SCRIPTS)
     title = f"{found['model']['name']} on {found['data'].get('name', 'data')}"
     return fill(
-        part("page.html"),
+        part("reports", "page.html"),
         {
             # Only this style and this script may run, whatever a name in the portfolio says.
             "policy": f"default-src 'none'; img-src data:; "
@@ -65,21 +61,6 @@ def page(found: Mapping[str, Any]) -> str:
             "script": script,
         },
     )
-
-
-def part(name: str) -> str:
-    """The text of a package file of the page."""
-    return files("edgeshift.reports").joinpath("page", name).read_text(encoding="utf-8")
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """`{{name}}` -> value, in one pass: a value that holds `{{...}}` stays as it is."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
-
-
-def digest(text: str) -> str:
-    """The hash by which a content policy allows an inline script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def embedded(value: object) -> str:

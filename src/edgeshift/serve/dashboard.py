@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One page that shows the server at work, and the figures it asks for once a second."""
 
-import base64
-import hashlib
-import re
 from dataclasses import asdict
 from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from edgeshift import __version__
+from edgeshift.core.page import digest, fill, part, scripts
 from edgeshift.runtime import SENSORS
 from edgeshift.serve.answers import SAFE, answer, json_able
 from edgeshift.serve.manage import events_since, since
@@ -34,25 +31,14 @@ async def page(service: Service, request: Request) -> Response:
 @cache
 def filled(name: str) -> tuple[str, str]:
     """The page and the only scripts, styles and addresses it may use."""
-    style = part("page.css")
-    script = "\n".join(part(each) for each in SCRIPTS)
+    style, script = part("serve", "page.css"), scripts("serve", *SCRIPTS)
     values = {"model": escape(name), "version": escape(__version__), "style": style, "script": script}
-    text = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], part("page.html"))
+    text = fill(part("serve", "page.html"), values)
     policy = (
         f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return text, policy
-
-
-def part(name: str) -> str:
-    """The text of a package file of the page."""
-    return files("edgeshift.serve").joinpath("page", name).read_text(encoding="utf-8")
-
-
-def digest(text: str) -> str:
-    """The hash by which a content policy allows an inline script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 async def data(service: Service, request: Request) -> Response:

@@ -1,25 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers, scales and SVG elements. Text goes in as text nodes only, never as markup.
-"use strict";
-
-const SVG = "http://www.w3.org/2000/svg";
+// Numbers, scales, tips and widths of text.
 const BYTES = ["B", "kB", "MB", "GB", "TB"];
 const COUNTS = ["", "k", "M", "G", "T"];
-const NOTHING = "–";
-
-function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function html(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 // Three significant digits without an exponent, as reports/words.py writes them.
 function significant(value) {

@@ -1,24 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers, elements and the three charts over time. Text goes in as text nodes only, never as markup.
-"use strict";
-
-const SVG = "http://www.w3.org/2000/svg";
-const NOTHING = "–";
+// Numbers and the three charts over time.
 const SPAN = 300;
-
-function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function html(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 const known = value => value !== null && value !== undefined;
 
