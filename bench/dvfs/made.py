@@ -11,7 +11,6 @@ accuracy may be taken from such a portfolio.
 
 import argparse
 import json
-import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from edgeshift.core.seeds import seed_for
 from edgeshift.core.values import ChannelGroup, ModelRef, Proof
 from edgeshift.derive.nested import nest
 from edgeshift.derive.parent import Parent
-from edgeshift.formats import export_onnx, open_onnx, sparse_bytes, weight_bytes
+from edgeshift.formats import Session, export_onnx, open_onnx, sparse_bytes, weight_bytes
 from edgeshift.graph import channel_groups
+from edgeshift.measure import Protocol, latencies
 from edgeshift.models import build
 from edgeshift.portfolio import Draft, Golden, Portfolio
 
@@ -36,8 +36,7 @@ from edgeshift.portfolio import Draft, Golden, Portfolio
 ACCURACY = {1.0: 0.92, 0.8: 0.915, 0.6: 0.905, 0.5: 0.895, 0.4: 0.88, 0.3: 0.86}
 # Every step of the path that widths are chosen from takes so many channels of a group, down to the least share; every
 # so many steps are timed. 16: a block of ONNX Runtime's kernels on AVX-512, less changes no latency.
-STEP, LEAST, EVERY = 16, 0.25, {"resnet20": 1, "vgg16_bn": 12}
-CALLS = 60
+STEP, LEAST, EVERY = 16, 0.125, {"resnet20": 1, "vgg16_bn": 8}
 
 
 def reference(network: str) -> ModelRef:
@@ -98,35 +97,28 @@ class Ranked:
                 one.train()(torch.randn(16, 3, 32, 32, generator=source))
         return {n: t.detach().clone() for n, t in one.state_dict().items()}
 
-    def timed(self, state: Mapping[str, Tensor]) -> float:
-        """Median latency of a level in ms."""
-        shrunk = self.parent.shrunk(state)
-        session = open_onnx(export_onnx(shrunk.model, self.parent.sample, template=self.parent.template).data)
-        sample = np.zeros((1, *self.parent.sample.shape[1:]), np.float32)
-        took = []
-        for _ in range(CALLS):
-            start = time.perf_counter()
-            session.run(sample)
-            took.append((time.perf_counter() - start) * 1e3)
-        return float(np.median(took[5:]))
+    def session(self, widths: tuple[int, ...], base: Mapping[str, Tensor]) -> Session:
+        """A network of those widths, ready to be timed."""
+        small = self.parent.shrunk(self.state(widths, base, 0)).model
+        return open_onnx(export_onnx(small, self.parent.sample, template=self.parent.template).data)
 
 
 def chosen(ranked: Ranked, base: Mapping[str, Tensor], every: int) -> list[tuple[int, ...]]:
-    """Widths for each clock: the first on the path whose latency is at most the clock times the whole network's."""
+    """Widths for each clock: the first on the path whose latency is at most the clock times the whole network's.
+
+    All points are timed in turns; where none is fast enough for a clock, the next narrower one after the last is taken.
+    """
     path = ranked.path()
-    points = [0, *range(every, len(path), every)]
-    times: dict[int, float] = {}
-    found, at = [], 0
-    for clock in ACCURACY:
-        while at < len(points) - 1:
-            if points[at] not in times:
-                times[points[at]] = ranked.timed(ranked.state(path[points[at]], base, 0))
-            if times[points[at]] <= clock * times[0] * (1.0 if at else 2.0):
-                break
-            at += 1
-        found.append(path[points[at]])
-        at = min(at + 1, len(points) - 1)
-    return found
+    points = [0, *range(every, len(path) - 1, every), len(path) - 1]
+    sessions = [ranked.session(path[point], base) for point in points]
+    sample = np.zeros((1, *ranked.parent.sample.shape[1:]), np.float32)
+    times = [figure.value for figure in latencies(sessions, sample, 1, Protocol())]
+    found, at = [points[0]], 0
+    for clock in list(ACCURACY)[1:]:
+        fast = [i for i in range(at + 1, len(points)) if times[i] <= clock * times[0]]
+        at = min(fast, default=min(at + 1, len(points) - 1))
+        found.append(points[at])
+    return [path[point] for point in found]
 
 
 def portfolio(folder: Path, network: str = "resnet20") -> Portfolio:

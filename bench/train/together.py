@@ -115,7 +115,7 @@ def jobs(table: str) -> list[JobOf]:
                 "cifar10_resnet56",
                 "soft_masking",
                 (1.0, s),
-                soft(40 * 176, multiple=4),
+                AT_ONCE,
                 tune,
             )
             for s, tune in ((0.5, {**TUNE, "epochs": 40}), (0.25, {**TUNE, "epochs": 40}))
@@ -173,9 +173,8 @@ def r20(name: str, method: str, seed: int) -> JobOf:
     """ResNet-20 at half the multiply-accumulates."""
     if method == "torch_pruning":
         return JobOf(f"{name}-{seed}", "cifar10_resnet20", method, (0.5,), {}, {**TUNE, "epochs": 40}, seed)
-    options = soft(40 * 176, multiple=4)
     return JobOf(
-        f"{name}-{seed}", "cifar10_resnet20", method, (1.0, 0.5), options, {**TUNE, "epochs": 40}, seed
+        f"{name}-{seed}", "cifar10_resnet20", method, (1.0, 0.5), AT_ONCE, {**TUNE, "epochs": 40}, seed
     )
 
 
@@ -218,6 +217,7 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
     training = Training(
         **{
             "threads": 1,
+            "bf16": "on",
             "checkpoint_seconds": 45.0,
             **job.train,
             **epochs,

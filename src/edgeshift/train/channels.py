@@ -324,3 +324,13 @@ def chosen_of(masks: Mapping[str, Tensor], groups: Iterable[ChannelGroup]) -> di
                 chosen &= by_row[torch.from_numpy(rows)].all(1)
         found[group.name] = chosen
     return found
+
+
+def is_stream(group: ChannelGroup, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether several layers make the channels of a group; one that only passes each channel on does not count.
+
+    Args:
+        group: The channels.
+        shapes: Weight -> shape, of convolutions and linear layers.
+    """
+    return sum(name in shapes and shapes[name][1] > 1 for name in group.rows) > 1

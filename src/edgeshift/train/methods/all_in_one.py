@@ -16,8 +16,8 @@ from edgeshift.core.errors import BadValue
 from edgeshift.core.seeds import seed_for
 from edgeshift.core.values import ChannelGroup
 from edgeshift.train.accuracy import NORMS
-from edgeshift.train.channels import Prices, row_masks
-from edgeshift.train.cut import Cut
+from edgeshift.train.channels import Prices, column_sums, is_stream, row_masks
+from edgeshift.train.cut import Cut, scorer
 from edgeshift.train.loss import distance
 from edgeshift.train.methods.shape import PASSES, TrainsOnce
 from edgeshift.train.run import Run
@@ -34,7 +34,8 @@ class AllInOne(TrainsOnce):
     same numbers in all of them. The mask is 1 or 0 forward and the score itself backward, so a channel that is
     out can come back. Each ratio has batch norms of its own: statistics, scale and shift. In a step the whole
     network learns from the labels; the smallest ratio and `middle` others learn from labels and from the whole
-    network's outputs. All groups keep about the same share of their channels; see `widths_within`.
+    network's outputs. All groups keep about the same share of their channels; see `widths_within`. Scores begin as
+    the size of the columns that read a channel, so a network that is trained already keeps its best channels.
 
     The full paper was not at hand: this follows its abstract, and slimmable networks for what that leaves open.
 
@@ -48,6 +49,7 @@ class AllInOne(TrainsOnce):
         settle: Share of the steps after which the scores are final.
         every: Steps between rankings.
         distil: Share of the whole network's outputs in the loss of the others, 0..1.
+        streams: Cut residual streams too; see `SoftMasking`.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
     """
 
@@ -67,6 +69,7 @@ class AllInOne(TrainsOnce):
     settle: float = 0.3
     every: int = 50
     distil: float = 0.5
+    streams: bool = False
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -111,8 +114,15 @@ class AllInOne(TrainsOnce):
             return
         run.memory.clear()
         groups = self.groups(run)
+        size = scorer("magnitude")
+        sizes = {
+            n: size.score(run.masking.parameters[n].detach(), None)
+            for n in {n for g in groups for n in g.columns}
+        }
         for group in groups:
-            run.memory[SCORE + group.name] = torch.zeros(group.channels, device=run.device)
+            read = column_sums(sizes, group, run.on_device) if group.columns else None
+            start = read / read.mean() if read is not None and read.sum() > 0 else torch.ones(group.channels)
+            run.memory[SCORE + group.name] = start.to(run.device)
         fresh = norm_tensors(run.model)
         for k in range(len(self.ratios)):
             for name, tensor in fresh.items():
@@ -125,9 +135,13 @@ class AllInOne(TrainsOnce):
 
     def groups(self, run: Run) -> tuple[ChannelGroup, ...]:
         """The groups to choose from; see `Cut.free`."""
-        found = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
+        free = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
+        found = tuple(g for g in free if self.streams or not is_stream(g, run.macs.shapes))
         if not found:
-            raise BadValue("channel groups", (), "at least one; this model has no channel that may go")
+            want = "at least one; this model has no channel that may go" + (
+                " but its streams'" if free else ""
+            )
+            raise BadValue("channel groups", (), want)
         return found
 
     def take_out(self, run: Run) -> None:

@@ -14,7 +14,15 @@ from torch.func import functional_call
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
 from edgeshift.core.values import ChannelGroup
-from edgeshift.train.channels import Prices, choose_channels, chosen_of, column_masks, column_sums, row_masks
+from edgeshift.train.channels import (
+    Prices,
+    choose_channels,
+    chosen_of,
+    column_masks,
+    column_sums,
+    is_stream,
+    row_masks,
+)
 from edgeshift.train.cut import Cut, scorer
 from edgeshift.train.methods.shape import Method
 from edgeshift.train.run import Run
@@ -223,13 +231,3 @@ class SoftMasking(Method):
         if run.live is None:
             run.live = run.macs.of_masks(self.rows(run, self.groups(run)))
         return 2 * run.live + run.macs.dense
-
-
-def is_stream(group: ChannelGroup, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether several layers make the channels of a group; one that only passes each channel on does not count.
-
-    Args:
-        group: The channels.
-        shapes: Weight -> shape, of convolutions and linear layers.
-    """
-    return sum(name in shapes and shapes[name][1] > 1 for name in group.rows) > 1
