@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgeshift.predict.pareto import explore, front, worth_measuring
+from edgeshift.predict.pareto import explore, front, possible, worth_measuring
 
 ACCURACY = np.array([90.0, 88.0, 86.0, 84.0, 87.0])
 COST = np.array([5.0, 4.0, 3.0, 2.0, 4.5])
@@ -56,3 +56,24 @@ def test_a_measured_cost_replaces_every_possible_one() -> None:
     assert found[0] == 1.0
     assert (seen[0][:, 0] == 5.0).all()
     assert len(found) == 2
+
+
+def test_a_row_that_is_beaten_in_every_table_is_not_possible() -> None:
+    # Row 4 (87 points) costs 4.5 in one table and 3.9 in the other; row 1 (88 points) costs 4 in both.
+    tables = np.array([COST, [5.0, 4.0, 3.0, 2.0, 3.9]])
+    assert possible(ACCURACY, COST[None]).tolist() == [0, 1, 2, 3]
+    assert possible(ACCURACY, tables).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_every_row_of_every_front_is_possible() -> None:
+    rng = np.random.default_rng(0)
+    accuracy = rng.integers(0, 40, 300).astype(float)
+    tables = np.exp(rng.normal(size=300) + 0.05 * rng.normal(size=(20, 300)))
+    fronts = np.unique(np.concatenate([front(accuracy, cost) for cost in tables]))
+    kept = possible(accuracy, tables)
+    assert np.isin(fronts, kept).all()
+    assert len(kept) < 150
+
+
+def test_unlikely_rows_are_measured_when_nothing_else_is_left() -> None:
+    assert sorted(worth_measuring(ACCURACY, COST[None], 5, 10.0).tolist()) == [0, 1, 2, 3, 4]

@@ -12,7 +12,7 @@ Rows = NDArray[np.int64]
 # Rows that are on some possible front; beyond these a row is on fewer than one in a hundred.
 CANDIDATES = 400
 # Points of accuracy that a certain front member is worth by itself.
-PROBABLE = 0.05
+PROBABLE = 0.02
 
 
 def front(accuracy: Matrix, cost: Matrix) -> Rows:
@@ -30,6 +30,15 @@ def likely(accuracy: Matrix, tables: Matrix) -> Matrix:
     for cost in tables:
         found[front(accuracy, cost)] += 1
     return found / len(tables)
+
+
+def possible(accuracy: Matrix, tables: Matrix) -> Rows:
+    """Rows that may be on some table's front: no row as accurate is cheaper in every table than they are in any."""
+    low, high = tables.min(0), tables.max(0)
+    order = np.argsort(-accuracy, kind="stable")
+    cheapest = np.minimum.accumulate(high[order])
+    found: Rows = np.sort(order[low[order] <= cheapest])
+    return found
 
 
 def worthwhile(accuracy: Matrix, cost: Matrix, within: float) -> Rows:
@@ -73,24 +82,32 @@ def worth_measuring(
         before: Rows that are measured already: they count, and are not chosen again.
     """
     had = np.zeros(0, np.int64) if before is None else np.asarray(before, np.int64)
-    share = likely(accuracy, tables)
+    # Most rows are beaten in every table: what is left is small enough for hundreds of tables.
+    kept = np.union1d(possible(accuracy, tables), had)
+    if len(kept) < len(had) + count:
+        kept = np.arange(len(accuracy))
+    floor, least = float(accuracy.min()), float(accuracy.max()) - within
+    accuracy, tables, had = accuracy[kept], tables[:, kept], np.searchsorted(kept, had)
+    fronts = [front(accuracy, cost) for cost in tables]
+    share = np.bincount(np.concatenate(fronts), minlength=len(kept)) / len(tables)
     share[had] = -1.0
     few = np.concatenate([had, np.argsort(-share, kind="stable")[: min(CANDIDATES, len(share) - len(had))]])
-    gains = []
-    for cost in tables:
-        rows = worthwhile(accuracy, cost, within)
-        fits = cost[few][None] <= cost[rows][:, None]
-        gains.append(np.where(fits, accuracy[few][None], accuracy.min()))
-    reach = np.concatenate(gains)
-    best = reach[:, : len(had)].max(1, initial=accuracy.min())
+    gains, weights = [], []
+    for cost, rows in zip(tables, fronts, strict=True):
+        budgets = rows[accuracy[rows] >= least]
+        fits = cost[few][None] <= cost[budgets][:, None]
+        gains.append(np.where(fits, accuracy[few][None], floor))
+        weights.append(np.full(len(budgets), 1 / len(budgets) / len(tables)))
+    reach, weight = np.concatenate(gains), np.concatenate(weights)
+    best = reach[:, : len(had)].max(1, initial=floor)
     chosen: list[int] = []
     for _ in range(min(count, len(few) - len(had))):
-        gain = np.maximum(reach - best[:, None], 0).mean(0) + PROBABLE * share[few]
+        gain = weight @ np.maximum(reach - best[:, None], 0) + PROBABLE * share[few]
         gain[: len(had)] = -1.0
         gain[chosen] = -1.0
         chosen.append(int(np.argmax(gain)))
         best = np.maximum(best, reach[:, chosen[-1]])
-    found: Rows = few[chosen]
+    found: Rows = kept[few[chosen]]
     return found
 
 

@@ -61,7 +61,9 @@ class HelpNasbench201(LatencySet):
         ]
         ceilings = {d: ceiling(samples.column(d), pairs) for d in devices}
         noisy = {d: found.repeat_mape for d, found in ceilings.items()}
-        return Fleet(samples, ceilings, COMPOSED, groups(devices, noisy), tuple(int(i) for i in alive))
+        return Fleet(
+            samples, ceilings, COMPOSED, groups(devices, noisy), tuple(int(i) for i in alive), tuple(pairs)
+        )
 
     def _accuracy(self) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         file = file_of(self.path, "help_nasbench201", "nb201_archs_accuracy.parquet")

@@ -28,6 +28,7 @@ class Fleet:
         composed: Devices whose values are sums of look-ups or simulated, not runs: out of every mean.
         groups: Device -> kind, such as "gpu and xeon", "compiled", "phone".
         rows: `(n,)` places of the networks in the source's own order.
+        pairs: Places of two rows each that are one network, measured twice.
     """
 
     samples: Samples
@@ -35,6 +36,7 @@ class Fleet:
     composed: tuple[str, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
 
     def measured(self) -> tuple[str, ...]:
         """Devices that were truly measured."""
