@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan for a million devices: rows a second, memory, and how few variants serve them.
 
-    python -m bench.plan.fleet [--rows 10000,100000,1000000]
+    python -m bench.plan.fleet [--rows 10000,100000,1000000] [--kills 5]
 
 The portfolio is what is best on NAS-Bench-201 by true accuracy (CIFAR-100) against true latency on a Xeon, MACs or
 parameters, at most 64 networks. Devices are drawn: arithmetic, bandwidth and overhead over four orders of magnitude,
 limits on time and size to match; their times are modelled, so the fleet is, and only the rows' number is real.
+The largest fleet is planned once more, killed at random times and begun again, and must end in the same bytes.
 """
 
 import argparse
@@ -91,20 +92,49 @@ def one(folder: Path, n: int) -> dict[str, float]:
     return {**found, "rows_a_second": found["rows"] / found["seconds"], "csv_mb": csv.stat().st_size / 1e6}
 
 
+KILLED = (
+    "import sys; from pathlib import Path\n"
+    "from edgeshift.plan.fleet import Wanted, plan_fleet; from edgeshift.portfolio import Portfolio\n"
+    "plan_fleet(Portfolio.open(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), Wanted(0.003))"
+)
+
+
+def killed(folder: Path, n: int, kills: int, seconds: float) -> tuple[list[int], bool]:
+    """Devices planned when each kill came, in both readings, and whether the end is that of the undisturbed run."""
+    out, rng = folder / "killed", np.random.default_rng(0)
+    line = [sys.executable, "-c", KILLED, str(folder / "portfolio"), str(folder / f"fleet{n}.csv"), str(out)]
+    at = []
+    for _ in range(kills):
+        run = subprocess.Popen(line)
+        try:
+            run.wait(float(rng.uniform(0.5, 1.5)) * seconds / kills)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+        journal = json.loads((out / "journal.json").read_text()) if (out / "journal.json").exists() else None
+        at.append((journal["stage"] - 1) * n + journal["rows"] if journal else 0)
+    subprocess.run(line, check=True)
+    files = ("picks.csv", "plan.json")
+    return at, all((out / f).read_bytes() == (folder / f"out{n}" / f).read_bytes() for f in files)
+
+
 def main() -> None:
     """Build, plan, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="10000,100000,1000000")
+    parser.add_argument("--kills", type=int, default=5)
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = portfolio(folder / "portfolio")
         rows = [one(folder, int(n)) for n in words.rows.split(",")]
+        last = rows[-1]
+        at, same = killed(folder, int(last["rows"]), words.kills, last["seconds"])
         start = time.perf_counter()
         loose = plan_fleet(made, folder / "fleet10000.csv", folder / "none", Wanted(0.0))
         exact_s = time.perf_counter() - start
     print(table(rows, list(rows[0])))
-    last, first = rows[-1], rows[0]
+    first = rows[0]
     per_row = [1e6 * r["cpu_seconds"] / r["rows"] for r in rows]
     findings = [
         f"{last['rows']:,} rows in {last['seconds']:.0f} s ({last['cpu_seconds']:.0f} s of one core): "
@@ -115,6 +145,8 @@ def main() -> None:
         f"device's own best in the mean, {last['worst_loss']:.2f} at worst (target: 8 variants, 0.3 points); "
         f"{'no smaller set does' if last['smallest'] else 'found greedily'}.",
         f"{last['unmet']:,} devices have limits that no variant keeps; each is marked and has the nearest variant.",
+        f"Killed {words.kills} times, after {', '.join(f'{k:,}' for k in at)} of {2 * last['rows']:,} rows (each "
+        f"is read twice), and begun again: picks and plan {'are the same bytes' if same else 'DIFFER'}.",
         f"Without any loss {len(loose.variants)} variants are needed for 10,000 devices ({exact_s:.1f} s).",
         "The fleet is drawn and its times are modelled; accuracy, MACs, sizes and the Xeon's latency are the tables'.",
     ]

@@ -58,7 +58,8 @@ def rivals(asked: Problem, front: DeviceFront, seed: int) -> dict[str, tuple[flo
     seeds = front.designs[order[:16]]
     start = time.thread_time()
     polish = SOLVERS.make("evolution", population=100, rounds=10)
-    found["polished"] = (polish.solve(replace(asked, starts=seeds), seed).gain, time.thread_time() - start)
+    answer = polish.solve(replace(asked, starts=seeds), seed)
+    found["polished"] = (answer.gain if answer.met else np.nan, time.thread_time() - start)
     for name, rounds in (("evolution_1k", 9), ("evolution_5k", 49), ("evolution_50k", 499)):
         start = time.thread_time()
         answer = SOLVERS.make("evolution", population=100, rounds=rounds).solve(asked, seed)
@@ -215,11 +216,14 @@ def findings(rows: list[dict[str, Any]], spent: list[dict[str, Any]]) -> list[st
                 for d in dict.fromkeys(r["device"] for r in kept)
             ]
             error = np.mean([r["latency_error"] for r in mine])
+            without = [r for r in mine if r["neural"] is None]
+            worst = max(r["evolution_50k"] - r["neural"] for r in kept)
             said.append(
-                f"{family}, seed {seed}: gap to 50,000 evaluations {gap:.3f} points, after 10 warm-started rounds "
-                f"{polished:.3f}; {len(mine) - len(kept)} of {len(mine)} limits without a design; distinct picks per "
-                f"device over 5 limits {picks}; monotone {all(r['monotone'] for r in mine)}; latency error "
-                f"{error:.1f} %."
+                f"{family}, seed {seed}: gap to 50,000 evaluations {gap:.3f} points in the mean, {worst:.2f} at the "
+                f"worst limit; after 10 warm-started rounds {polished:.3f}; {len(without)} of {len(mine)} limits "
+                f"without a design, {sum(r['polished'] is not None for r in without)} of them with one after those "
+                f"rounds; distinct picks per device over 5 limits {picks}; monotone "
+                f"{all(r['monotone'] for r in mine)}; latency error {error:.1f} %."
             )
     first, second = (float(np.mean([g[i] for g in gaps])) for i in (0, 1))
     said.append(

@@ -88,6 +88,13 @@ def test_a_table_shows_the_choice_beside_the_truth(run: Run, tmp_path: Path) -> 
         (("p", "--table", "t.npz"), "got 'FOLDER and --table'"),
         (("--table", "t.npz"), "--hold-out must be a device of the table, got ''"),
         (("p", "--fleet", "f.csv"), "--out must be a folder for the fleet's plan, got None"),
+        (
+            ("p", "--fleet", "f.csv", "--out", "o", "--loss", "-1"),
+            "--loss must be points of accuracy, 0 to 100",
+        ),
+        (("p", "--fleet", "f.csv", "--limits", "size<=2MB"), "--limits must be left out with --fleet, whose"),
+        (("--table", "t.npz", "--out", "plan.json"), "--out must be left out with --table, which"),
+        (("p", "--hold-out", "pi"), "--hold-out must be left out without --table, got 'pi'"),
         (("p", "--limits", "latency<=2"), "unit of latency must be one of us, ms, s, got ''"),
     ],
 )

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +138,41 @@ def test_a_stopped_plan_goes_on_and_ends_the_same(
     assert (tmp_path / "out/picks.csv").read_bytes() == (tmp_path / "whole/picks.csv").read_bytes()
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgeshift.plan import fleet_rows
+from edgeshift.plan.fleet import Wanted, plan_fleet
+from edgeshift.portfolio import Portfolio
+
+fleet_rows.PIECE, left, fsync = 700, int(sys.argv[4]), os.fsync
+
+def until(handle):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+
+os.fsync = until
+plan_fleet(Portfolio.open(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), Wanted(0.0))
+"""
+
+
+def test_a_killed_plan_goes_on_and_ends_the_same(portfolio: Portfolio, tmp_path: Path) -> None:
+    path = many(tmp_path, 200)
+    plan_fleet(portfolio, path, tmp_path / "whole", EXACT)
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "p"), str(path), str(tmp_path / "out")]
+    ends = []
+    for syncs in (5, 12, 10, 9):  # before the first set is known, while picks are written, twice more
+        ends.append(subprocess.run([*words, str(syncs)], check=False).returncode)
+    assert ends == [-signal.SIGKILL] * 4
+    assert json.loads((tmp_path / "out/journal.json").read_text())["stage"] == 2
+    plan_fleet(portfolio, path, tmp_path / "out", EXACT)
+    for name in ("picks.csv", "plan.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_a_finished_plan_is_found_again(portfolio: Portfolio, tmp_path: Path) -> None:
     path = many(tmp_path, 20)
     assert plan_fleet(portfolio, path, tmp_path / "out") == plan_fleet(portfolio, path, tmp_path / "out")
@@ -154,10 +192,24 @@ def test_the_folder_of_another_question_is_not_written_to(portfolio: Portfolio, 
         (["device,latency_ms,latency_ms", "a,1,1"], "must be distinct and hold device"),
         (["device,volts,latency_ms", "a,1,1"], "must be one of device, speed, .*got 'volts'"),
         (["device,speed", "a,1"], "must hold at least one limit such as latency_ms"),
-        (["device,latency_ms", "a,1", "b,2,3"], "row 1 of .* must have 2 cells, got 3"),
-        (["device,latency_ms", "a,1", "b,x"], "latency_ms in row 1 of .* must be a number, got 'x'"),
-        (["device,latency_ms", "a,-1"], "latency_ms in row 0 of .* must be above 0, got '-1'"),
-        (["device,latency_ms", "a,inf"], "latency_ms in row 0 of .* must be above 0, got 'inf'"),
+        (["device,latency_ms", "a,1", "b,2,3"], "row 2 of .* must have 2 cells, got 3: .*'b', '2', '3'"),
+        (
+            ["device,latency_ms", "a,1", "b,x"],
+            "latency_ms of device 'b', row 2 of .* must be a number, got 'x'",
+        ),
+        (["device,latency_ms", "a,-1"], "device 'a', row 1 of .* must be above 0 and finite, got '-1'"),
+        (["device,latency_ms", "a,inf"], "device 'a', row 1 of .* must be above 0 and finite, got 'inf'"),
+        (["device,latency_ms", "a,1", "b,nan"], "device 'b', row 2 of .* above 0 and finite, got 'nan'"),
+        (["device,latency_ms,speed", "a,1,nan"], "speed of device 'a', row 1 of .* finite, got 'nan'"),
+        (
+            ["device,latency_ms,clock", "a,1,", "b,1,2"],
+            "clock of device 'b', row 2 of .* at most 1, .*got '2'",
+        ),
+        (
+            ["device,accuracy", "a,91"],
+            "accuracy of device 'a', .* at most 1, a share, not a percentage, got '91'",
+        ),
+        (["device,latency_ms", "a,1", ",1"], "device in row 2 of .* must have a name, got ''"),
         (["device,latency_ms"], "must hold at least one device, got none"),
     ],
 )
@@ -168,11 +220,33 @@ def test_a_file_that_cannot_be_used_is_refused_by_row(
         plan_fleet(portfolio, rows(tmp_path, *lines), tmp_path / "out")
 
 
-def test_no_file_and_a_clock_above_its_highest_are_refused(portfolio: Portfolio, tmp_path: Path) -> None:
+def test_no_file_and_one_of_another_encoding_are_refused(portfolio: Portfolio, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="fleet must be a CSV file"):
         plan_fleet(portfolio, tmp_path / "none.csv", tmp_path / "out")
-    with pytest.raises(BadValue, match="clock must be above 0 and at most 1"):
-        plan_fleet(portfolio, rows(tmp_path, "device,latency_ms,clock", "a,1,2"), tmp_path / "out")
+    path = rows(tmp_path, "device,latency_ms", "a,1")
+    path.write_bytes(path.read_bytes() + "Gerät,2\n".encode("latin-1"))
+    with pytest.raises(BadData, match=r"must be UTF-8 text, got the byte 0xe4"):
+        plan_fleet(portfolio, path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"), [(Wanted(30), "loss must be 0..1"), (Wanted(0, -1), "multiple")]
+)
+def test_a_loss_in_points_is_refused(
+    portfolio: Portfolio, tmp_path: Path, wanted: Wanted, message: str
+) -> None:
+    with pytest.raises(BadValue, match=message):
+        plan_fleet(portfolio, rows(tmp_path, "device,latency_ms", "a,1"), tmp_path / "out", wanted)
+
+
+def test_lines_of_any_kind_and_a_byte_order_mark_are_read(portfolio: Portfolio, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.csv"
+    path.write_bytes("\ufeffdevice,latency_ms\r\na\u2028b,9\r\n\r\nc,2".encode())
+    plan_fleet(portfolio, path, tmp_path / "out", EXACT)
+    assert {d: r["name"] for d, r in picks(tmp_path / "out").items()} == {
+        "a\u2028b": "level-0",
+        "c": "level-1",
+    }
 
 
 def test_names_with_commas_stay_one_cell(portfolio: Portfolio, tmp_path: Path) -> None:

@@ -53,6 +53,10 @@ def plan(
     asked = [name for name, given in (("FOLDER", folder), ("--table", table)) if given]
     if len(asked) != 1:
         raise BadValue("what to plan on", " and ".join(asked) or None, "a portfolio's folder, or --table")
+    given = {"--limits": limits, "--device": device, "--fleet": fleet, "--hold-out": hold_out, "--out": out}
+    way, idle = _idle(fleet, table)
+    for option in [name for name in idle if given[name]]:
+        raise BadValue(option, str(given[option]), f"left out {way}")
     if table is not None:
         _on_table(table, hold_out, limits, (solver, predictor), (calibrate, verify, seed), json=json)
     elif fleet is not None:
@@ -61,6 +65,15 @@ def plan(
     else:
         assert folder is not None
         _on_portfolio(folder, limits, device, solver, out, json=json)
+
+
+def _idle(fleet: Path | None, table: Path | None) -> tuple[str, tuple[str, ...]]:
+    """Options that would change nothing, and why."""
+    if table is not None:
+        return "with --table, which has devices of its own and only prints", ("--device", "--fleet", "--out")
+    if fleet is not None:
+        return "with --fleet, whose rows have limits of their own", ("--limits", "--device", "--hold-out")
+    return "without --table", ("--hold-out",)
 
 
 def _on_portfolio(
@@ -97,6 +110,8 @@ def _on_fleet(folder: Path, fleet: Path, out: Path | None, loss: float, *, json:
 
     if out is None:
         raise BadValue("--out", out, "a folder for the fleet's plan")
+    if not 0 <= loss <= 100:
+        raise BadValue("--loss", loss, "points of accuracy, 0 to 100")
     portfolio = Portfolio.open(folder)
     found = plan_fleet(portfolio, fleet, out, Wanted(loss / 100), Screen(quiet=json))
     if json:

@@ -42,8 +42,10 @@ class Wanted:
 
     def check(self) -> "Wanted":
         """Self, or BadValue."""
-        if not 0 <= self.loss <= 1 or self.multiple < 0:
-            raise BadValue("loss and multiple", (self.loss, self.multiple), "0..1, and 0 or more")
+        if not 0 <= self.loss <= 1:
+            raise BadValue("loss", self.loss, "0..1, a share: 0.003 is 0.3 points")
+        if not self.multiple >= 0:
+            raise BadValue("multiple", self.multiple, "0 or more")
         return self
 
 

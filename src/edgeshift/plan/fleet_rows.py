@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeshift.core.errors import BadData, BadValue
+from edgeshift.core.errors import BadData
 from edgeshift.plan.limits import COLUMNS, Limit, parse
 from edgeshift.plan.spaces.shape import Floats
 
@@ -24,6 +24,8 @@ FEATURES = {
 # Bytes read at once, about 4,000 rows: their numbers stay in a core's cache. With 4 MiB a row took 1.7 times as long
 # in a file of many pieces as in a file of one (bench/records/plan_fleet).
 PIECE = 1 << 18
+# Columns of shares, at most 1, and what of; the others must be above 0 and finite.
+SHARES = {"clock": "a share of the highest", "accuracy": "a share, not a percentage"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Rows:
         devices: Names.
         features: Feature -> `(n,)`; see `FEATURES`.
         bounds: Column of a limit -> `(n,)`, in its own unit; NaN = none.
-        first: Number of the first row in the file, the header not counted.
+        first: Rows before these, the header not counted.
         end: Byte behind the last row.
     """
 
@@ -64,13 +66,13 @@ def header(path: Path) -> Header:
     """What the first line says.
 
     Raises:
-        BadData: If there is no file, no `device` column, a column twice, or one that is unknown.
+        BadData: If there is no file, it is not UTF-8, has no `device` column, a column twice, or an unknown one.
     """
     if not path.is_file():
         raise BadData(f"fleet must be a CSV file, got {path}")
     with path.open("rb") as file:
         line = file.readline()
-    names = [n.strip() for n in next(csv.reader([line.decode("utf-8-sig").strip()]), [])]
+    names = [n.strip() for n in next(csv.reader([_text(path, line).removeprefix("\ufeff").strip()]), [])]
     if "device" not in names or len(set(names)) != len(names):
         raise BadData(f"columns of {path} must be distinct and hold device, got {names}")
     limits = {}
@@ -104,13 +106,18 @@ def pieces(path: Path, head: Header, start: int, first: int) -> Iterator[Rows]:
 
 
 def _rows(path: Path, head: Header, piece: bytes, first: int, end: int) -> Rows:
-    lines = [line for line in piece.decode("utf-8").splitlines() if line.strip()]
+    lines = [line for line in _text(path, piece).split("\n") if line.strip()]
     cells = list(csv.reader(lines))
     width = len(head.names)
     for i, row in enumerate(cells):
         if len(row) != width:
-            raise BadData(f"row {first + i} of {path} must have {width} cells, got {len(row)}")
+            raise BadData(f"row {first + i + 1} of {path} must have {width} cells, got {len(row)}: {row}")
     columns = dict(zip(head.names, zip(*cells, strict=True) if cells else [()] * width, strict=True))
+    devices = columns["device"]
+
+    def refuse(name: str, place: int, want: str) -> BadData:
+        where = f"device {devices[place]!r}, row {first + place + 1} of {path},"
+        return BadData(f"{name} of {where} must be {want}, got {columns[name][place]!r}")
 
     def numbers(name: str, usual: float) -> Floats:
         if name not in columns:
@@ -120,22 +127,22 @@ def _rows(path: Path, head: Header, piece: bytes, first: int, end: int) -> Rows:
             values = np.array([t or usual for t in texts], float)
         except ValueError:
             place = next(i for i, t in enumerate(texts) if t and not _is_number(t))
-            raise BadData(
-                f"{name} in row {first + place} of {path} must be a number, got {texts[place]!r}"
-            ) from None
-        wrong = ~((values > 0) | np.isnan(values) | ((values == 0) & (usual == 0)))
-        if wrong.any() or np.isinf(values).any():
-            place = int((wrong | np.isinf(values)).argmax())
-            raise BadData(f"{name} in row {first + place} of {path} must be above 0, got {texts[place]!r}")
+            raise refuse(name, place, "a number") from None
+        kind = SHARES.get(name.partition("@")[0].strip())
+        good = ((values > 0) | ((values == 0) & (usual == 0))) & np.isfinite(values)
+        if kind:
+            good &= values <= 1
+        good |= [not t for t in texts]
+        if not good.all():
+            want = f"above 0 and at most 1, {kind}" if kind else "above 0 and finite"
+            raise refuse(name, int((~good).argmax()), want)
         return values
 
+    if not all(devices):
+        raise BadData(f"device in row {first + devices.index('') + 1} of {path} must have a name, got ''")
     features = {name: numbers(name, usual) for name, usual in FEATURES.items()}
-    if (features["clock"] > 1).any():
-        raise BadValue(
-            "clock", float(features["clock"].max()), "above 0 and at most 1, a share of the highest"
-        )
     bounds = {name: numbers(name, np.nan) for name in head.limits}
-    return Rows(list(columns["device"]), features, bounds, first, end)
+    return Rows(list(devices), features, bounds, first, end)
 
 
 def _is_number(text: str) -> bool:
@@ -144,3 +151,10 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path} must be UTF-8 text, got the byte {data[error.start]:#04x}") from error
