@@ -19,6 +19,7 @@ from edgeshift.plan import SOLVERS, SPACES
 from edgeshift.plan.problem import Problem
 
 SIDE = 6
+FIRST = 60  # random designs that the surrogate begins with
 SPACE = SPACES.make("grid", cells=SIDE * SIDE, steps=100, mean=0.5)
 POWER, SOFTEST, POISSON = 3.0, 1e-3, 0.3
 
@@ -112,7 +113,7 @@ def solved(solver: str, budget: int, seed: int) -> tuple[float, int, NDArray[np.
     """Compliance, evaluations, design and seconds of one solver."""
     gain = Counted()
     options: dict[str, dict[str, object]] = {
-        "surrogate": {"budget": budget},
+        "surrogate": {"initial": FIRST, "budget": budget},
         # Direct search with the same moves; best of populations 10..40 and rates 0.05 and 0.1 on other seeds.
         "evolution": {"population": 20, "rounds": (budget - 20) // 20, "rate": 0.1},
     }
@@ -127,6 +128,8 @@ def main(show: Callable[[str], None] = print) -> None:
     parser.add_argument("--budget", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
+    if words.budget < FIRST:
+        parser.error(f"--budget must be at least {FIRST}, got {words.budget}")
     show(f"uniform: {compliance(np.full(SIDE * SIDE, 0.5)):.2f}; with derivatives: {reference():.2f}")
     for solver in ("evolution", "surrogate"):
         value, calls, design, seconds = solved(solver, words.budget, words.seed)

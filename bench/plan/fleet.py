@@ -107,7 +107,7 @@ def killed(folder: Path, n: int, kills: int, seconds: float) -> tuple[list[int],
     for _ in range(kills):
         run = subprocess.Popen(line)
         try:
-            run.wait(float(rng.uniform(0.5, 1.5)) * seconds / kills)
+            run.wait(1 + float(rng.uniform(0.5, 1.5)) * seconds / kills)
         except subprocess.TimeoutExpired:
             run.kill()
             run.wait()
