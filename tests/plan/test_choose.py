@@ -52,7 +52,7 @@ def test_the_most_accurate_variant_inside_the_limits_is_chosen(
 def test_a_limit_that_cannot_be_kept_is_said_with_the_nearest(portfolio: Portfolio) -> None:
     plan = plan_portfolio(portfolio, parse("latency<=0.5ms"))
     assert (plan.picks[0].name, plan.picks[0].broken) == ("level-2", ("latency<=0.5ms",))
-    assert plan.says[-1] == "latency<=0.5ms cannot be kept; level-2 comes nearest with 1ms."
+    assert plan.says[0] == "latency<=0.5ms cannot be kept; level-2 comes nearest with 1ms."
 
 
 def test_limits_that_exclude_each_other_name_what_is_broken(portfolio: Portfolio) -> None:
@@ -113,6 +113,17 @@ def test_the_explanation_says_what_the_next_ones_cost() -> None:
         "20.0% is left of latency<=10ms, its tightest limit.",
         "a, the next more accurate one, is 20.0% over latency<=10ms.",
         "The next best, c, costs 5.00 points of accuracy.",
+    )
+
+
+def test_a_limit_that_nothing_keeps_is_said_first() -> None:
+    (limit,) = parse("latency<=0.1ms")
+    choice = choose(Candidates(("a", "b"), np.array([0.9, 0.8]), {limit: known([12.0, 8.0], "ms")}))
+    assert choice.says == (
+        "latency<=0.1ms cannot be kept; b comes nearest with 8ms.",
+        "b is only the nearest; all limits hold with probability 0.00.",
+        "It is 79 times over latency<=0.1ms, its tightest limit.",
+        "a, the next more accurate one, is 119 times over latency<=0.1ms.",
     )
 
 

@@ -58,7 +58,7 @@ def choose(candidates: Candidates, solver: str = "scan", seed: int = 0, multiple
     place = int(SOLVERS.make(solver).solve(problem, seed).design[0])
     broken = _broken(candidates, place)
     explanation = explain(candidates, place)
-    return Choice(place, broken, explanation, (*explanation.lines(), *nearest(candidates, place)))
+    return Choice(place, broken, explanation, (*nearest(candidates, place), *explanation.lines()))
 
 
 def _broken(candidates: Candidates, place: int) -> tuple[str, ...]:
@@ -325,7 +325,7 @@ def decide(target: Target, asked: Asked) -> Trial:
         lines = ()
     took = 1e3 * (time.perf_counter() - start)
     if not asked.verify:
-        lines = (*explain(candidates, place).lines(), *nearest(candidates, place))
+        lines = (*nearest(candidates, place), *explain(candidates, place).lines())
     inside = truth <= bound.value
     best = int(np.where(inside, gains, -np.inf).argmax()) if inside.any() else -1
     return Trial(

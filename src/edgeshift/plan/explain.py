@@ -43,13 +43,15 @@ class Explanation:
 
     def lines(self) -> tuple[str, ...]:
         """The same as sentences."""
-        said = [f"{self.name} is chosen; all limits hold with probability {self.sure:.2f}."]
-        if self.tight:
-            over = "is left of" if self.headroom >= 0 else "too much for"
-            said.append(f"{abs(self.headroom):.1%} {over} {self.tight}, its tightest limit.")
+        why = "is chosen" if self.sure >= 0.5 else "is only the nearest"
+        said = [f"{self.name} {why}; all limits hold with probability {self.sure:.2f}."]
+        if self.tight and self.headroom >= 0:
+            said.append(f"{self.headroom:.1%} is left of {self.tight}, its tightest limit.")
+        elif self.tight:
+            said.append(f"It is {_share(-self.headroom)} over {self.tight}, its tightest limit.")
         if self.better:
             why = (
-                f"is {self.better_over:.1%} over {self.better_breaks}"
+                f"is {_share(self.better_over)} over {self.better_breaks}"
                 if self.better_breaks
                 else "is inside the limits only without the margin"
             )
@@ -62,9 +64,14 @@ class Explanation:
             )
         if self.measure:
             said.append(f"Measuring {self.measure} would gain {100 * self.worth:.2f} points in expectation.")
-        if self.risk > 0.005:
+        if 0.005 < self.risk < 0.995:
             said.append(f"Measuring {self.name} itself would settle a risk of {self.risk:.1%}.")
         return tuple(said)
+
+
+def _share(share: float) -> str:
+    """A percentage, or a number of times where that says more."""
+    return f"{share:.1%}" if share < 10 else f"{share:,.0f} times"
 
 
 def explain(candidates: Candidates, place: int) -> Explanation:

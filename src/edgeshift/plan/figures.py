@@ -140,7 +140,9 @@ def _value(variant: Variant, limit: Limit) -> float:
                     return m.p95
                 continue
             return m.value
-    there = sorted({(m.quantity, m.batch_size, m.threads, m.runtime) for m in variant.measurements})
+    there = {f"{m.quantity} at batch {m.batch_size}, {m.threads} threads" for m in variant.measurements}
     raise BadValue(
-        f"{limit.text} of {variant.name}", there, "measured there; run edgeshift bench at that point"
+        f"{limit.text} of {variant.name}",
+        "; ".join(sorted(there)) or None,
+        "measured there; run edgeshift bench at that point",
     )
