@@ -136,7 +136,7 @@ def theirs_found(model: nn.Module, inputs: Inputs, share: float) -> float:
 
 def ours_told(model: nn.Module, verdict: Verdict) -> float:
     """Seconds of our cut of a copy, when it is known what goes."""
-    verdict = replace(verdict, picks={}, masks={})  # what an earlier cut looked up
+    verdict = replace(verdict, picks={}, masks={}, sizes={})  # what an earlier cut looked up
     start = time.process_time()
     cut(model, verdict)
     return time.process_time() - start

@@ -38,8 +38,9 @@ class Verdict:
         lifts: Reader position -> how its carrier got a constant, where it had none of its own.
         edits: Changes of numbers and attributes.
         named: Operators without a rule that held channels, with counts.
-        picks: What `where` found, by the id of the atoms.
+        picks: What `picked` found, by the id of the atoms.
         masks: What `mask` found, by the id of the atoms.
+        sizes: What `size` found.
     """
 
     graph: ChannelGraph
@@ -50,8 +51,9 @@ class Verdict:
     lifts: dict[int, Lift] = field(default_factory=dict)
     edits: Edits = field(default_factory=Edits)
     named: dict[str, int] = field(default_factory=dict)
-    picks: dict[int, Array] = field(default_factory=dict)
+    picks: dict[int, Array | None] = field(default_factory=dict)
     masks: dict[int, tuple[Array, Array, int]] = field(default_factory=dict)
+    sizes: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def stays(self, atoms: Array) -> Array:
         """Bool of the same shape."""
@@ -75,14 +77,14 @@ class Verdict:
     def where(self, number: int, axis: int) -> Array | None:
         """Positions that stay along one axis, ascending; None where all do."""
         vector = self.ties.labels[number].axes[axis]
-        if vector is None:
-            return None
-        stays, count = self.mask(vector)
-        if count == len(stays):
-            return None
-        if id(vector) not in self.picks:
-            self.picks[id(vector)] = np.flatnonzero(stays)
-        return self.picks[id(vector)]
+        return None if vector is None else self.picked(vector)
+
+    def picked(self, atoms: Array) -> Array | None:
+        """Positions of the atoms that stay, ascending; None where all do; to be asked only once all is decided."""
+        if id(atoms) not in self.picks:
+            stays, count = self.mask(atoms)
+            self.picks[id(atoms)] = None if count == len(stays) else stays.nonzero()[0]
+        return self.picks[id(atoms)]
 
     def carriers(self, position: int) -> dict[int, int]:
         """See `Fate.carriers`."""
@@ -93,7 +95,9 @@ class Verdict:
         return self.lifts.get(position)
 
     def size(self, number: int) -> tuple[int, ...]:
-        """See `Fate.size`."""
+        """See `Fate.size`; to be asked only once all is decided."""
+        if number in self.sizes:
+            return self.sizes[number]
         labels = self.ties.labels[number]
         shape = list(self.graph.values[number].shape)
         for axis, vector in enumerate(labels.axes):
@@ -102,7 +106,8 @@ class Verdict:
         if labels.cells is not None:
             spans = labels.box_axes()
             shape[spans[-1]] = int(self.stays(labels.cells).sum(spans[-1]).max())
-        return tuple(shape)
+        made = self.sizes[number] = tuple(shape)
+        return made
 
     def changed(self) -> bool:
         """Whether any size changes."""
@@ -134,13 +139,14 @@ def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
 
 def learn(graph: ChannelGraph) -> Facts:
     """Constants forwards, then readers backwards."""
-    facts = Facts(graph)
-    for node in graph.nodes:
-        rules()[node.kind].constants(node, facts)
+    facts, speakers = Facts(graph), [(rules()[node.kind], node) for node in graph.nodes]
+    with np.errstate(all="ignore"):  # what is not finite counts as not known
+        for rule, node in speakers:
+            rule.constants(node, facts)
     for number in graph.outputs:
         facts.read_all_of(number)
-    for node in reversed(graph.nodes):
-        rules()[node.kind].reads(node, facts)
+    for rule, node in reversed(speakers):
+        rule.reads(node, facts)
     return facts
 
 

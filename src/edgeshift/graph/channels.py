@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,10 @@ class ChannelGraph:
         return [(p, n) for p, n in enumerate(self.nodes) if n.attributes.get("spelled")]
 
     @cached_property
-    def rank(self) -> int:
-        """The most axes that a value has."""
-        return max((len(v.shape) for v in self.values), default=0)
+    def vectors(self) -> dict[int, Array]:
+        """The numbers of all values of one axis that are known, floats: biases, scales, statistics."""
+        known = ((n, v.data) for n, v in enumerate(self.values) if v.data is not None)
+        return {n: data for n, data in known if data.ndim == 1 and data.dtype.kind == "f"}
 
     def add_value(self, value: Value) -> int:
         """Number of the new value."""
@@ -219,11 +220,9 @@ def along(array: Array, axis: int, size: int) -> Array:
     """
     if array.size == array.shape[axis]:
         flat = array.reshape(-1)
-        return (
-            flat
-            if flat.dtype == np.float64 and len(flat) == size
-            else np.broadcast_to(flat, (size,)).astype(np.float64)
-        )
+        if len(flat) == size:
+            return flat if flat.dtype == np.float64 else flat.astype(np.float64)
+        return np.full(size, flat[0], np.float64)
     others = tuple(d for d in range(array.ndim) if d != axis)
     low, high = array.min(others), array.max(others)
     vector = np.where(low == high, low, np.nan)
@@ -240,17 +239,27 @@ def any_along(array: Array, axis: int, size: int) -> Array:
     return np.broadcast_to(array.any(others), (size,))
 
 
+@cache
 def all_of(rank: int) -> Array:
-    """ "Everything", as bool of that rank; not to be written to."""
-    return _EVERYTHING[rank] if rank < len(_EVERYTHING) else np.ones((1,) * rank, np.bool_)
+    """ "Everything", as bool of that rank; one array for all who ask, not to be written to."""
+    return np.ones((1,) * rank, np.bool_)
 
 
-_EVERYTHING = [np.ones((1,) * rank, np.bool_) for rank in range(8)]
+@cache
+def none_of(rank: int) -> Array:
+    """ "Nothing", as bool of that rank; one array for all who ask, not to be written to."""
+    return np.zeros((1,) * rank, np.bool_)
+
+
+@cache
+def unknown(rank: int) -> Array:
+    """ "Not known", as float64 of that rank; one array for all who ask, not to be written to."""
+    return np.full((1,) * rank, np.nan)
 
 
 def fit_reads(array: Array, shape: tuple[int, ...]) -> Array:
     """Reduce a bool array with "any" to a shape it was broadcast to (leading axes dropped, size-1 axes folded)."""
-    if array.ndim == len(shape) and array.size == 1:
+    if array.ndim == len(shape) and (array.size == 1 or 1 not in shape):
         return array
     extra = array.ndim - len(shape)
     if extra > 0:

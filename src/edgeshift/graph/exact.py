@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The door: a sparse model in, a smaller model of the same class out, with the proof that it is the same function."""
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +18,7 @@ from edgeshift.core.values import Proof
 from edgeshift.graph.analyse import analyse, tie_all
 from edgeshift.graph.channels import ChannelGraph
 from edgeshift.graph.fronts.torch_export import trace, with_numbers
+from edgeshift.graph.modules import named_modules
 from edgeshift.graph.narrow import faster_narrow, narrow_plan, narrowed
 from edgeshift.graph.prove import Model, check_same, prove
 from edgeshift.graph.report import Counts, Report
@@ -111,8 +114,26 @@ def traced(
     Raises:
         Untraceable: If torch.export cannot trace the model.
     """
+    with _uncollected():
+        return _traced(model, example, merge_twins=merge_twins)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for reference cycles: looking through all that torch holds takes longer than the work itself."""
+    wanted = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if wanted:
+            gc.enable()
+
+
+def _traced(model: nn.Module, example: tuple[Any, ...], *, merge_twins: bool) -> tuple[ChannelGraph, Model]:
+    """See `traced`."""
     columns = moves(trace(model, example)) if merge_twins else {}
-    names = [n for n, m in model.named_modules() if can_open(m)]
+    names = [n for n, m in named_modules(model) if can_open(m)]
     while True:
         prepare = partial(prepared, names=names, columns=columns)
         graph = trace(prepare(model), example)
@@ -172,8 +193,9 @@ def shrink_traced(
     whole = prepare(model)
     pinned: frozenset[int] = frozenset()
     while True:
-        verdict = analyse(graph, pinned=pinned, multiple=multiple)
-        small, plan = cut(whole, verdict)
+        with _uncollected():
+            verdict = analyse(graph, pinned=pinned, multiple=multiple)
+            small, plan = cut(whole, verdict)
         settled = settle(small, plan, verdict, example)
         stuck = settled.stuck
         if not stuck:

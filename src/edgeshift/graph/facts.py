@@ -6,7 +6,17 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeshift.graph.channels import Array, ChannelGraph, Node, all_of, along, any_along, fit_reads
+from edgeshift.graph.channels import (
+    Array,
+    ChannelGraph,
+    Node,
+    all_of,
+    along,
+    any_along,
+    fit_reads,
+    none_of,
+    unknown,
+)
 from edgeshift.graph.ranges import Ranges
 from edgeshift.graph.ties import Ties
 from edgeshift.graph.weights import finite, nonzero
@@ -25,6 +35,7 @@ class Facts:
         pairs: What `pairs_of` found.
         infinite: Parameter -> whether it has numbers that are not finite.
         ranges: Bounds of values.
+        factors: Output of a batch norm -> `(n,)` float64, what it multiplies by; None until somebody asks.
         channels: What `channel` found.
         needs: What `needed` found.
     """
@@ -37,17 +48,21 @@ class Facts:
     pairs: dict[int, Array] = field(default_factory=dict)
     infinite: dict[int, bool] = field(default_factory=dict)
     ranges: Ranges = field(init=False)
+    factors: dict[int, Array] | None = None
     channels: dict[tuple[int, int], Array] = field(default_factory=dict)
     needs: dict[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Never written to, only replaced: all of one rank may share it.
-        blank = [np.full((1,) * rank, np.nan) for rank in range(self.graph.rank + 1)]
-        unread = [np.zeros((1,) * rank, np.bool_) for rank in range(self.graph.rank + 1)]
-        self.const = [blank[len(v.shape)] for v in self.graph.values]
-        self.read = [unread[len(v.shape)] for v in self.graph.values]
-        self.tainted = [False] * len(self.const)
+        ranks = [len(v.shape) for v in self.graph.values]
+        self.const = [unknown(rank) for rank in ranks]
+        self.read = [none_of(rank) for rank in ranks]
+        self.tainted = [False] * len(ranks)
         self.ranges = Ranges(self.graph)
+        vectors = self.graph.vectors
+        # One look at all of them, since asking each takes longer than looking does.
+        if vectors and np.isfinite(np.concatenate(list(vectors.values()))).all():
+            self.infinite = dict.fromkeys(vectors, False)
 
     def constant(self, number: int | None) -> Array:
         """What is known of a value; a parameter's own numbers, with NaN for anything not finite."""
@@ -63,7 +78,7 @@ class Facts:
         for number in numbers:
             if self.graph.values[number].data is None:
                 const = self.const[number]
-                if const.size == 1 and np.isnan(const.item()):
+                if const is unknown(const.ndim) or (const.size == 1 and np.isnan(const.item())):
                     return True
         return False
 
@@ -102,7 +117,10 @@ class Facts:
         """Bool of full rank: read by someone and not known beforehand."""
         known = self.needs.get(number)
         if known is None:
-            known = self.needs[number] = np.asarray(self.read[number] & np.isnan(self.const[number]))
+            known, const = self.read[number], self.const[number]
+            if const is not unknown(const.ndim):
+                known = np.asarray(known & np.isnan(const))
+            self.needs[number] = known
         return known
 
     def needed_channels(self, number: int, axis: int) -> Array:
@@ -114,8 +132,10 @@ class Facts:
         if number is None:
             return
         shape = self.graph.values[number].shape
-        self.read[number] = self.read[number] | fit_reads(array, shape)
-        self.needs.pop(number, None)
+        rank, held, more = len(shape), self.read[number], fit_reads(array, shape)
+        if held is not all_of(rank):
+            self.read[number] = more if held is none_of(rank) else held | more
+            self.needs.pop(number, None)
 
     def read_all_of(self, number: int | None) -> None:
         """Note that all of a value is read."""
@@ -134,12 +154,13 @@ class Facts:
         """Whether NaN or infinity may flow in a value."""
         if number is None:
             return False
-        data = self.graph.values[number].data
-        if data is not None and data.dtype.kind == "f":
-            if number not in self.infinite:
-                self.infinite[number] = not finite(data)
-            return self.infinite[number]
-        return self.tainted[number]
+        known = self.infinite.get(number)
+        if known is None:
+            data = self.graph.values[number].data
+            if data is None or data.dtype.kind != "f":
+                return self.tainted[number]
+            known = self.infinite[number] = not finite(data)
+        return known
 
 
 @dataclass(frozen=True)

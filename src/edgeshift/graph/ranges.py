@@ -26,6 +26,9 @@ MAY_BURST = (
     "tan.", "true_divide", "xlogy",
 )  # fmt: skip
 
+# Functions with a rule that can.
+BURSTS = {"div", "exp", "log", "pow", "reciprocal", "rsqrt", "sqrt"}
+
 
 def _corners(f: Callable[[float, float], float], a: Range, b: Range) -> Range:
     """Range of a function that is monotone in each argument; infinity times zero counts as zero."""
@@ -113,6 +116,8 @@ class Ranges:
     def bursts(self, node: Node) -> bool:
         """Whether an operator may make NaN or infinity out of finite inputs, sums that overflow aside."""
         name = str(node.attributes.get("fn") or "")
+        if name and name not in BURSTS:
+            return False
         if not name:
             source = node.source.removeprefix("aten.").lower()
             return source.startswith(MAY_BURST) and not source.startswith("logical")

@@ -172,12 +172,14 @@ def reader_constants(reader: Reader, facts: Facts) -> None:
     facts.tainted[reader.out] = any(
         facts.is_tainted(i) for i in (reader.x, reader.w, reader.bias) if i is not None
     )
-    if not known or facts.is_tainted(reader.x) or live.all():  # zero times NaN is NaN
+    if (
+        not known or facts.is_tainted(reader.x) or np.count_nonzero(live) == len(live)
+    ):  # zero times NaN is NaN
         return
     bias = np.zeros(live.shape) if reader.bias is None else facts.constant(reader.bias)
     result = np.where(live, np.nan, bias)
     if reader.even:
-        dead = np.flatnonzero(~live)
+        dead = (~live).nonzero()[0]
         result[dead] += _sum_constants(
             reader, facts, dead, np.where(np.isnan(inputs), 0.0, inputs).reshape(reader.groups, -1)
         )
@@ -188,7 +190,7 @@ def reader_constants(reader: Reader, facts: Facts) -> None:
 
 def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> Array:
     """`(rows,)`: what constant input channels `(groups, in / groups)` add to some output channels, float64."""
-    if not inputs.any():
+    if not np.count_nonzero(inputs):
         return np.zeros(len(rows))
     numbers = facts.numbers(reader.w)
     assert numbers is not None
@@ -214,7 +216,7 @@ def _sum_constants(reader: Reader, facts: Facts, rows: Array, inputs: Array) -> 
 def reader_reads(reader: Reader, facts: Facts) -> None:
     """An input channel is read where a needed output channel has a weight on it that is not zero."""
     needed = facts.needed_channels(reader.out, reader.out_axis)
-    if not needed.any():
+    if not np.count_nonzero(needed):
         return
     for number in (reader.w, reader.bias):
         if number is not None:
@@ -233,15 +235,18 @@ def reader_reads(reader: Reader, facts: Facts) -> None:
 def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands, *, shared: bool) -> None:
     """Constant channels that are not zero: into the bias, or merged into one, or kept."""
     whole = facts.constant(reader.x)
-    if whole.size == 1 and np.isnan(whole).all():
+    if whole.size == 1 and np.isnan(whole.item()):
         return
     size = facts.graph.values[reader.x].shape[reader.axis]
-    others = tuple(d for d in range(whole.ndim) if d != reader.axis)
-    known = np.broadcast_to(~np.isnan(whole).any(others), (size,))
     constants = facts.channel(reader.x, reader.axis)
-    moving = known & ~(constants == 0)  # not zero, or not the same at every position
+    if whole.size == whole.shape[reader.axis]:
+        known = ~np.isnan(constants)
+    else:
+        others = tuple(d for d in range(whole.ndim) if d != reader.axis)
+        known = np.broadcast_to(~np.isnan(whole).any(others), (size,))
+    moving = known & (constants != 0)  # not zero, or not the same at every position
     dirty = facts.is_tainted(reader.w) or facts.numbers(reader.w) is None
-    if not moving.any() and not dirty:
+    if not np.count_nonzero(moving) and not dirty:
         return
     needed = facts.needed_channels(reader.out, reader.out_axis)
     fixed = ~needed & ~np.isnan(facts.channel(reader.out, reader.out_axis))
@@ -275,11 +280,11 @@ def reader_edit(reader: Reader, position: int, facts: Facts, fate: Fate, edits: 
         groups = int(grid.any(1).sum())
         if groups != reader.groups:
             edits.attributes.setdefault(position, {})["groups"] = groups
-        if grid.shape[1] > 1 and not grid.all():
+        if grid.shape[1] > 1 and np.count_nonzero(grid) < grid.size:
             edits.grouped[reader.w] = grid
     constants = facts.channel(reader.x, reader.axis)
     gone = ~stays & ~np.isnan(constants) & (constants != 0)
-    if not gone.any():
+    if not np.count_nonzero(gone):
         return
     carried, lift = fate.carriers(position), fate.lift(position)
     for carrier in sorted(set(carried.values())):

@@ -3,7 +3,7 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from edgeshift.core.shape_plan import ShapePlan
 from edgeshift.core.stand_ins import OpenAttention, stand_in_
 from edgeshift.graph.analyse import Verdict
 from edgeshift.graph.channels import Array
+from edgeshift.graph.modules import Named, named_modules, tensors_of
 
 # Numbers that lie on the desk at a time: few enough to stay in the cache.
 DESK = 1 << 17
@@ -39,7 +40,8 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
     Returns:
         The copy, contiguous in memory, and its shape plan.
     """
-    tensors = dict(tensors_of(model))
+    inside = named_modules(model)
+    tensors = tensors_of(inside)
     fresh = _new_tensors(tensors, verdict)
     memo: dict[int, Any] = {}
     for name, tensor in fresh.items():
@@ -49,18 +51,18 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if is_parameter else tensor
     cuts = set(memo)
     small = copy_module(model, memo)
+    copies = _copies(inside, memo, small)
     for name, tensor in fresh.items():
         if name not in tensors:  # a bias the layer did not have
             owner, _, leaf = name.rpartition(".")
-            small.get_submodule(owner).register_parameter(leaf, nn.Parameter(tensor))
-    attributes = _attributes(model, small, verdict, cuts)
-    inside = dict(small.named_modules())
-    stand_ins = [n for n, m in inside.items() if isinstance(m, OpenAttention)]
+            copies[owner].register_parameter(leaf, nn.Parameter(tensor))
+    attributes = _attributes(inside, copies, verdict, cuts)
+    stand_ins = [n for n, m in inside if isinstance(m, OpenAttention)]
     for name, widths in fit_attention(verdict, stand_ins).items():
         attributes.setdefault(name, {}).update(widths)
     for module_name, values in attributes.items():
         for key, value in values.items():
-            object.__setattr__(inside[module_name], key, value)  # numbers need none of torch's own care
+            object.__setattr__(copies[module_name], key, value)  # numbers need none of torch's own care
     shapes = {n: tuple(t.shape) for n, t in fresh.items() if n not in tensors or t.shape != tensors[n].shape}
     listed = {
         m: {k: list(v) if isinstance(v, tuple) else v for k, v in a.items()} for m, a in attributes.items()
@@ -76,9 +78,9 @@ def exact_copy(small: nn.Module, model: nn.Module, verdict: Verdict) -> nn.Modul
         model: What it was cut from.
         verdict: Who stays.
     """
-    made = _new_tensors(dict(tensors_of(model)), verdict, wide=True)
+    made = _new_tensors(tensors_of(named_modules(model)), verdict, wide=True)
     memo: dict[int, Any] = {}
-    for name, tensor in tensors_of(small):
+    for name, tensor in tensors_of(named_modules(small)).items():
         memo[id(tensor)] = nn.Parameter(made[name], requires_grad=False) if name in made else tensor
     return copy_module(small, memo)
 
@@ -112,25 +114,22 @@ def copy_module(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Modu
         memo: id of an object -> what stands for it in the copy.
     """
     known = memo if memo is not None else {}
-    for module in model.modules():
+    inside = named_modules(model)
+    for _, module in inside:
         for value in vars(module).values():
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 known[id(value)] = value.detach().clone()
-    for module in model.modules():
+    for _, module in inside:
         kind: Any = type(module)
         if _is_plain(kind):
             _copy(module, known)
     return _copy(model, known)
 
 
-def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor of every parameter and buffer, shared ones once, under their first name."""
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield (f"{prefix}.{name}" if prefix else name), tensor
+def _copies(inside: Named, memo: Mapping[int, Any], small: nn.Module) -> dict[str, nn.Module]:
+    """Name -> what a copy made of each module."""
+    found = {name: memo.get(id(module)) for name, module in inside}
+    return dict(named_modules(small)) if None in found.values() else found  # type: ignore[return-value]  # none is None
 
 
 @cache
@@ -151,15 +150,17 @@ def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         return other
     fresh: nn.Module = kind.__new__(kind)
     memo[id(module)] = fresh
+    held = module.__dict__
     state = fresh.__dict__
-    for name, value in vars(module).items():
+    state.update(held)
+    for name, value in held.items():
         what = type(value)
         if what in ATOMS:
-            state[name] = value
-        elif what in DICTS and not value:
+            continue
+        if what in DICTS and not value:
             state[name] = what()
         elif name == "_compiled_call_impl":
-            continue  # as torch's own copy does
+            del state[name]  # as torch's own copy does
         elif name == "_modules":
             state[name] = what((k, m if m is None else _copy(m, memo)) for k, m in value.items())
         elif name in ("_parameters", "_buffers"):
@@ -199,7 +200,8 @@ def _new_tensors(tensors: Mapping[str, Tensor], verdict: Verdict, *, wide: bool 
     for number, value in enumerate(graph.values):
         if not value.param:
             continue
-        index = rows[value.param] = [verdict.where(number, axis) for axis in range(len(value.shape))]
+        vectors = verdict.ties.labels[number].axes
+        index = rows[value.param] = [None if v is None else verdict.picked(v) for v in vectors]
         grid = edits.grouped.get(number)
         columns, factor, shift = (
             edits.columns.get(number, []),
@@ -279,12 +281,12 @@ def _select(
     """The rows and columns that stay, with what carriers take over; for grouped weights, each group's own columns."""
     original = tensor
     if grid is not None:
-        per_group = tensor.shape[0] // len(grid)
-        owner = np.repeat(np.arange(len(grid)), per_group)
         stays = np.arange(tensor.shape[0]) if index[0] is None else index[0]
-        width = int(grid.sum(1).max())
-        picked = np.stack([np.flatnonzero(g) if g.any() else np.arange(width) for g in grid[owner[stays]]])
-        tensor = tensor[torch.from_numpy(stays)[:, None], torch.from_numpy(picked)]
+        groups, owner = np.unique(stays // (tensor.shape[0] // len(grid)), return_inverse=True)
+        width, held = int(grid.sum(1).max()), grid[groups]
+        held[~held.any(1), :width] = True  # a group that stays without an input of its own
+        picked = held.nonzero()[1].reshape(len(groups), -1)
+        tensor = tensor[torch.from_numpy(stays)[:, None], torch.from_numpy(picked[owner])]
         index = [None, None, *index[2:]]
     last = columns[0][0] if columns else -1  # all changes of one weight lie along its input axis
     if not columns and len(index) > 1 and all(i is None for i in index[2:]):
@@ -343,15 +345,18 @@ def _new_bias(
 
 
 def _attributes(
-    model: nn.Module, small: nn.Module, verdict: Verdict, cuts: set[int]
+    inside: Named,
+    copies: Mapping[str, nn.Module],
+    verdict: Verdict,
+    cuts: set[int],
 ) -> dict[str, dict[str, Any]]:
     """Module name -> attribute -> value, for every attribute of a known layer that its tensors outgrew.
 
     Args:
-        model: Before the cut.
-        small: After it.
+        inside: Modules before the cut.
+        copies: Name -> module after it.
         verdict: Who stays.
-        cuts: The id of every tensor of `model` that the cut changed.
+        cuts: The id of every tensor that the cut changed.
     """
     found: dict[str, dict[str, Any]] = {}
     for position, changes in verdict.edits.attributes.items():
@@ -359,15 +364,15 @@ def _attributes(
         assert weight is not None
         owner = verdict.graph.values[weight].param.rpartition(".")[0]
         found.setdefault(owner, {}).update(changes)
-    after = dict(small.named_modules())
-    for name, old in model.named_modules():
-        if not isinstance(old, SIZED):
+    for name, old in inside:
+        kind: Any = type(old)
+        if not _is_sized(kind):
             continue
         own = (*old._parameters.values(), *old._buffers.values())
         # A layer with modules of its own has its tensors made by those, as torch's parametrizations do.
         if not old._modules and cuts.isdisjoint(map(id, own)):
             continue
-        module = after[name]
+        module = copies[name]
         groups = found.get(name, {}).get("groups", getattr(module, "groups", 1))
         changed = {k: v for k, v in _sizes(module, groups).items() if getattr(old, k) != v}
         if changed:
@@ -380,6 +385,12 @@ SIZED = (
     nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
     nn.PReLU, nn.RNNBase, nn.Embedding,
 )  # fmt: skip
+
+
+@cache
+def _is_sized(kind: Any) -> bool:
+    """Whether `_sizes` knows a class."""
+    return issubclass(kind, SIZED)
 
 
 def _sizes(module: nn.Module, groups: int) -> dict[str, Any]:

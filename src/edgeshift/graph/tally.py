@@ -71,11 +71,12 @@ def report_of(verdict: Verdict, pinned: frozenset[int] = frozenset()) -> Report:
         name = graph.values[node.inputs[1]].param.removesuffix(".weight") or node.module
         gone = ~verdict.kept(out, axis)
         known = ~np.isnan(facts.channel(out, axis))
-        if gone.any():
-            unread[name] = int((gone & ~known).sum())
-            constant[name] = int((gone & known).sum())
+        lost = int(np.count_nonzero(gone))
+        if lost:
+            constant[name] = int(np.count_nonzero(gone & known))
+            unread[name] = lost - constant[name]
         spare = ~gone & ~facts.needed_channels(out, axis)
-        if spare.any():
+        if np.count_nonzero(spare):
             revived |= _spare(verdict, vector, spare)
     places = {
         n.line or n.module: None for n in graph.nodes if n.attributes.get("spelled") and n.spelled in pinned

@@ -43,25 +43,42 @@ def scan(weight: Array, columns: Array) -> Scan:
         columns: `(columns,)`, bool: which ones count for the rows.
     """
     rows = len(weight)
+    none = np.zeros(rows, np.bool_)
     if not weight.size:
-        return Scan(np.zeros(rows, np.bool_), True)
+        return Scan(none, True)
     bits, sign, exponent = _bits(weight)
     flat = bits.reshape(rows, -1)
     joined = np.bitwise_or.reduce(flat, axis=1) & sign
     live = joined != 0
-    broken = _broken(weight, (joined & exponent) == exponent) if exponent else np.zeros(rows, np.bool_)
-    if not columns.all():
-        picked = np.flatnonzero(columns)
-        solid = flat.reshape(rows, len(columns), -1)
-        met = ((solid[:, picked[:FIRST]] & sign) != 0).any((1, 2))
-        doubtful = np.flatnonzero(live & ~met)
+    doubtful = (joined & exponent) == exponent if exponent else none
+    broken = _broken(weight, doubtful) if np.count_nonzero(doubtful) else none
+    if np.count_nonzero(columns) < len(columns):
+        live = _meet(flat, live, columns, sign) | broken
+    return Scan(live, not np.count_nonzero(broken))
+
+
+def _meet(flat: Array, live: Array, columns: Array, sign: Any) -> Array:
+    """`(rows,)`, bool: which of the live rows have a number that is not zero in one of these columns."""
+    picked = columns.nonzero()[0]
+    if not len(picked):
+        return np.zeros(len(flat), np.bool_)
+    solid = flat.reshape(len(flat), len(columns), -1)
+    # One or two columns tell of nearly every row of a dense weight.
+    left = np.count_nonzero(live)
+    met = np.zeros(len(flat), np.bool_)
+    for column in picked[:FIRST].tolist():
+        one = solid[:, column]
+        met |= ((one[:, 0] if one.shape[1] == 1 else np.bitwise_or.reduce(one, axis=1)) & sign) != 0
+        if np.count_nonzero(met) == left:  # what is met is live
+            return met
+    doubtful = (live & ~met).nonzero()[0]
+    if len(doubtful):
         wanted = np.repeat(columns, solid.shape[2])
         step = max(1, CHUNK // flat.shape[1])
         for start in range(0, len(doubtful), step):
             which = doubtful[start : start + step]
             met[which] = (((flat[which] & sign) != 0) & wanted).any(1)
-        live = met | broken
-    return Scan(live, not broken.any())
+    return met
 
 
 def _broken(weight: Array, doubtful: Array) -> Array:
@@ -88,22 +105,31 @@ def columns_met(weight: Array, rows: Array, among: Array | None = None) -> Array
         `(columns,)`, bool.
     """
     count = weight.shape[1]
-    found = np.zeros(count, np.bool_)
     if not weight.size:
-        return found
+        return np.zeros(count, np.bool_)
     bits, sign, _ = _bits(weight)
     flat = bits.reshape(len(weight), -1)
-    picked = np.flatnonzero(rows)
-    done, size = 0, FIRST
-    while done < len(picked):
-        here = picked[done : done + size]
-        either = np.bitwise_or.reduce(flat[here], axis=0) & sign
-        found |= (either.reshape(count, -1) != 0).any(1)
-        if (found if among is None else found[among]).all():
+    picked = rows.nonzero()[0]
+    wanted = np.ones(count, np.bool_) if among is None else among
+    found = _either(flat[picked[:FIRST]], count, sign) & wanted
+    if len(picked) <= FIRST or np.array_equal(found, wanted):
+        return found
+    # Most of what is left is read by no row at all; to see that takes no copy of the rows that count.
+    wanted = wanted & _either(flat, count, sign)
+    if len(picked) == len(flat):
+        return wanted
+    size = max(FIRST, CHUNK // flat.shape[1])
+    for start in range(FIRST, len(picked), size):
+        if np.array_equal(found, wanted):
             break
-        done += len(here)
-        size = max(FIRST, CHUNK // flat.shape[1])
-    return found if among is None else found & among
+        found |= _either(flat[picked[start : start + size]], count, sign) & wanted
+    return found
+
+
+def _either(flat: Array, count: int, sign: Any) -> Array:
+    """`(count,)`, bool: columns of as many taps each on which one of the rows has a number that is not zero."""
+    joined = (np.bitwise_or.reduce(flat, axis=0) & sign) != 0
+    return joined if len(joined) == count else np.asarray(joined.reshape(count, -1).any(1))
 
 
 def _bits(weight: Array) -> tuple[Array, Any, Any]:

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from edgeshift.graph.fronts.skip import SKIPPED
+from edgeshift.graph.modules import named_modules, parameters_then_buffers
 
 # Methods through which numbers or memory leave a tensor without an operator.
 ESCAPES = {
@@ -119,7 +120,7 @@ def record(model: nn.Module, example: tuple[Any, ...], *, compute: bool = False)
     Raises:
         Refused: If one run does not tell what the model computes; says why.
     """
-    modules = list(model.modules())
+    modules = [m for _, m in named_modules(model)]
     if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
         raise Refused("a scripted module")
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
@@ -152,9 +153,9 @@ def untouched(modules: list[nn.Module]) -> Iterator[None]:
     finally:
         for module, held in before:
             now = vars(module)
-            if len(now) != len(held) or any(now.get(key, now) is not value for key, value in held.items()):
-                vars(module).clear()
-                vars(module).update(held)
+            if now.keys() != held.keys() or not all(map(operator.is_, now.values(), held.values())):
+                now.clear()
+                now.update(held)
 
 
 class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own subclass hook
@@ -165,17 +166,18 @@ class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own s
         self.compute = compute
         self.steps: list[Step] = []
         self.known: dict[int, tuple[weakref.ref[Tensor], Step]] = {}
-        self.storages: dict[int, list[weakref.ref[Tensor]]] = {}
+        self.storages: dict[int, list[weakref.ref[Tensor]]] | None = None  # until something is written to
         self.refusal = ""
         self.noting = False  # the book itself looks at memory
-        named = list(model.named_modules(remove_duplicate=False))
+        named = named_modules(model, again=True)
         self.names = {id(m): n for n, m in reversed(named)}
         self.running: list[str] = []
         self.given: set[int] = set()
         self.literals = {id(t): t for _, m in named for t in vars(m).values() if isinstance(t, Tensor)}
         self.users_file: dict[str, str] = {}
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            self.give(name, tensor).tensor = tensor
+        for name, tensor in parameters_then_buffers(named):
+            if id(tensor) not in self.given:
+                self.give(name, tensor).tensor = tensor
         for number, tensor in enumerate(inputs):
             self.give(f"input_{number}", tensor)
 
@@ -192,8 +194,19 @@ class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own s
     def know(self, tensor: Tensor, step: Step) -> None:
         """From here on the tensor is what this step made."""
         self.known[id(tensor)] = (weakref.ref(tensor), step)
-        place = tensor.untyped_storage()._cdata
-        self.storages.setdefault(place, []).append(weakref.ref(tensor))
+        if self.storages is not None:
+            self.storages.setdefault(tensor.untyped_storage()._cdata, []).append(self.known[id(tensor)][0])
+
+    def in_memory_of(self, tensor: Tensor) -> list[Tensor]:
+        """The known tensors that look into the memory of this one."""
+        if self.storages is None:
+            self.storages = {}
+            for reference, _ in self.known.values():
+                known = reference()
+                if known is not None:
+                    self.storages.setdefault(known.untyped_storage()._cdata, []).append(reference)
+        held = [r() for r in self.storages.get(tensor.untyped_storage()._cdata, ())]
+        return [t for t in held if t is not None]
 
     def refuse(self, why: str) -> Refused:
         """To be raised."""
@@ -308,8 +321,7 @@ class Book(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own s
         if not plain or id(target) in self.given:
             raise self.refuse(f"{name} writes into what it was given")
         assert isinstance(target, Tensor)
-        others = [r() for r in self.storages.get(target.untyped_storage()._cdata, ())]
-        if any(t is not None and t is not target for t in others):
+        if any(t is not target for t in self.in_memory_of(target)):
             raise self.refuse(f"{name} writes into a tensor that another one looks into")
         return target
 

@@ -17,24 +17,34 @@ from edgeshift.graph.channels import ChannelGraph
 from edgeshift.graph.fronts.aten import dense, entries, moves, products, space
 from edgeshift.graph.fronts.record import Recording, Refused, record
 from edgeshift.graph.fronts.walker import Handler, Walker, as_numpy
+from edgeshift.graph.modules import named_modules
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; every module's own mode and buffers come back afterwards."""
-    modes = [(m, m.training) for m in model.modules()]
-    buffers = [(m, n, b, b.clone()) for m, _ in modes for n, b in m._buffers.items() if b is not None]
-    model.eval()
+def evaluating(model: nn.Module, *, writes: bool = True) -> Iterator[None]:
+    """The model in evaluation mode; every module's own mode and buffers come back afterwards.
+
+    Args:
+        model: As it was afterwards.
+        writes: Whether the numbers of a buffer may be written over meanwhile; a recorded run refuses that.
+    """
+    modes = [(m, m.training) for _, m in named_modules(model)]
+    buffers = [(m, n, b) for m, _ in modes for n, b in m._buffers.items() if b is not None]
+    copies = [b.clone() for _, _, b in buffers] if writes else []
+    if any(mode for _, mode in modes):
+        model.eval()
     try:
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training is not mode:
+                module.training = mode
         # A counter in the user's forward moves on when it is run.
-        for module, name, buffer, numbers in buffers:
+        for module, name, buffer in buffers:
             module._buffers[name] = buffer
+        for (_, _, buffer), numbers in zip(buffers, copies, strict=False):
             if not torch.equal(buffer, numbers):
                 with torch.no_grad():
                     buffer.copy_(numbers)
@@ -70,12 +80,15 @@ def trace(model: nn.Module, example: tuple[Any, ...]) -> ChannelGraph:
         graph = export(model, example)
         graph.tracer = f"torch.export, since a recorded run met {error}"
         return graph
-    return Walker(model, handlers()).recorded(recording)
+    graph = Walker(model, handlers()).recorded(recording)
+    for step in recording.steps:  # else each would live until the next search for cycles
+        step.users.clear()
+    return graph
 
 
 def _recording(model: nn.Module, example: tuple[Any, ...]) -> Recording:
     """One run without the large sums; with them where the user's code or an operator stumbles over zeros."""
-    with evaluating(model), warnings.catch_warnings():
+    with evaluating(model, writes=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return record(model, example)

@@ -14,6 +14,7 @@ from torch import nn
 from edgeshift.core.errors import BadWeights
 from edgeshift.graph.channels import ChannelGraph, Node, Value, join_pads
 from edgeshift.graph.fronts.record import Look, Recording, Step
+from edgeshift.graph.modules import named_modules, parameters_then_buffers
 
 # A call and a tensor, in torch.export's form and in that of a recording.
 CALLS = (torch.fx.Node, Step)
@@ -149,15 +150,13 @@ class Walker:
         self.number: dict[str, Number] = {}
         self.pieces: dict[str, list[Callable[[], Number]]] = {}
         self.node: Call
-        self.tensors = {
-            **dict(model.named_parameters(remove_duplicate=False)),
-            **dict(model.named_buffers(remove_duplicate=False)),
-        }
+        inside = named_modules(model, again=True)
+        self.tensors = dict(parameters_then_buffers(inside))
         self.first = {
             id(t): n for n, t in reversed(self.tensors.items())
         }  # a shared tensor has several names
         self.params: dict[str, Number] = {}
-        self.modules = dict(model.named_modules())
+        self.modules = dict(inside)
 
     def exported(self, program: torch.export.ExportedProgram) -> ChannelGraph:
         """The graph of what torch.export gave."""

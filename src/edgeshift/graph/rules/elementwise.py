@@ -92,9 +92,9 @@ def aligned(array: Array, rank: int) -> Array:
 
 def apply(name: str, arrays: list[Array], options: dict[str, Any]) -> Array:
     """A function of the table over constants; NaN and infinity become "not known"."""
-    with np.errstate(all="ignore"):
-        result = np.asarray(FUNCTIONS[name](*arrays, **options), np.float64)
-    return np.where(np.isfinite(result), result, np.nan)
+    result = np.asarray(FUNCTIONS[name](*arrays, **options), np.float64)
+    result = np.where(np.isfinite(result), result, np.nan)
+    return result
 
 
 def tie_elementwise(numbers: list[int], output: int, ties: Ties) -> None:
@@ -229,7 +229,7 @@ class Elementwise:
         """See `Rule.reads`; the other factor of a known zero is not read."""
         out = node.outputs[0]
         needed = facts.needed(out)
-        if not needed.any():
+        if not np.count_nonzero(needed):
             return
         for number in node.inputs:
             if number is None:

@@ -225,7 +225,7 @@ class Layout:
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         needed = facts.needed(out)
-        if not needed.any():
+        if not np.count_nonzero(needed):
             return
         old, new = facts.graph.shape(x), facts.graph.shape(out)
         if node.kind == "permute":

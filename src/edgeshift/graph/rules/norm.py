@@ -12,6 +12,35 @@ from edgeshift.graph.facts import Demands, Edits, Facts, Fate
 from edgeshift.graph.ties import Labels, Ties
 
 
+def _factor(scale: Array, variance: Array, eps: float | Array) -> Array:
+    """What a batch norm multiplies by, float64."""
+    return np.asarray(scale / np.sqrt(np.add(variance, eps, dtype=np.float64)))
+
+
+def _factors(facts: Facts) -> dict[int, Array]:
+    """Output -> `_factor`, of every batch norm with stored numbers.
+
+    One call for all of them: numpy takes longer to be asked than to count.
+    """
+    values, found = facts.graph.values, []
+    for node in facts.graph.nodes:
+        if node.kind == "affine" and node.inputs[1] is not None and node.inputs[4] is not None:
+            scale, variance = values[node.inputs[1]].data, values[node.inputs[4]].data
+            size = facts.graph.shape(node.outputs[0])[1]
+            if scale is not None and variance is not None and scale.shape == variance.shape == (size,):
+                found.append((node, scale, variance))
+    # Numbers that are not finite are asked one by one.
+    if not found or any(
+        facts.is_tainted(i) for node, _, _ in found for i in (node.inputs[1], node.inputs[4])
+    ):
+        return {}
+    sizes = [len(scale) for _, scale, _ in found]
+    eps = np.repeat([float(node.attributes["eps"]) for node, _, _ in found], sizes)
+    whole = _factor(np.concatenate([s for _, s, _ in found]), np.concatenate([v for _, _, v in found]), eps)
+    pieces = np.split(whole, np.cumsum(sizes)[:-1])
+    return {node.outputs[0]: piece for (node, _, _), piece in zip(found, pieces, strict=True)}
+
+
 @dataclass(frozen=True)
 class Norm:
     """Batch norm in evaluation mode, instance norm, layer norm, RMS norm and group norm.
@@ -75,14 +104,22 @@ class Norm:
             return np.broadcast_to(facts.constant(number), (size,))
 
         if node.kind == "affine":
-            inputs = facts.channel(x, 1)
-            scale, shift, mean, variance = (vector(i, d) for i, d in ((1, 1.0), (2, 0.0), (3, 0.0), (4, 1.0)))
-            with np.errstate(all="ignore"):
-                factor = scale / np.sqrt(np.add(variance, float(node.attributes["eps"]), dtype=np.float64))
-                result = (inputs - mean) * factor + shift
-            facts.tainted[out] |= not np.isfinite(factor).all()  # a variance below zero, or no number at all
-            if not facts.is_tainted(x):
-                result = np.where(factor == 0, shift, result)
+            if facts.factors is None:
+                facts.factors = _factors(facts)
+            factor = facts.factors.get(out)
+            if factor is None:
+                factor = _factor(vector(1, 1.0), vector(4, 1.0), float(node.attributes["eps"]))
+            # Not finite for a variance below zero, or no number at all.
+            facts.tainted[out] |= bool(np.count_nonzero(np.isfinite(factor)) < size)
+            flat = None if facts.is_tainted(x) else factor == 0
+            if flat is not None and not np.count_nonzero(flat):
+                flat = None
+            if flat is None and facts.blank([x]):
+                return
+            shift = vector(2, 0.0)
+            result = (facts.channel(x, 1) - vector(3, 0.0)) * factor + shift
+            if flat is not None:
+                result = np.where(flat, shift, result)
         elif node.kind == "instance_norm":
             inputs = facts.channel(x, 1)
             scale, shift = vector(1, 1.0), vector(2, 0.0)
@@ -106,7 +143,7 @@ class Norm:
         """See `Rule.reads`; a norm that mixes reads all it covers."""
         x, out = node.inputs[0], node.outputs[0]
         needed = facts.needed(out)
-        if not needed.any():
+        if not np.count_nonzero(needed):
             return
         for number in node.inputs[1:]:
             if number is not None:

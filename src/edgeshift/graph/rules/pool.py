@@ -97,7 +97,7 @@ class Pool:
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         needed = facts.needed(out)
-        if not needed.any():
+        if not np.count_nonzero(needed):
             return
         if node.kind == "reduce" and not node.attributes["keepdim"]:
             needed = np.expand_dims(needed, tuple(int(a) for a in node.attributes["axes"]))
