@@ -172,11 +172,13 @@ def groups_of_reshape(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[
 def widen(array: Array, axes: list[int], shape: tuple[int, ...]) -> Array:
     """`array` with the named axes at full size; axes of size 1 stand for "the same all along"."""
     target = tuple(shape[d] if d in axes else array.shape[d] for d in range(array.ndim))
-    return np.broadcast_to(array, target)
+    return array if target == array.shape else np.broadcast_to(array, target)
 
 
 def reshape_array(array: Array, old: tuple[int, ...], new: tuple[int, ...]) -> Array:
     """Reshape an array whose axes of size 1 stand for "the same all along"; such axes stay 1 where they can."""
+    if array.size == 1:
+        return array.reshape((1,) * len(new))
     wide: list[int] = []
     sizes: list[int] = []
     for left, right in groups_of_reshape(old, new):

@@ -22,11 +22,11 @@ from edgeshift.graph.modules import Named, named_modules, tensors_of
 DESK = 1 << 17
 ATOMS = {int, float, bool, str, tuple, type(None)}
 DICTS = {dict, OrderedDict, set, list}
-# Layers of torch that hold nothing but tensors and plain values.
+# Layers of torch that hold nothing but tensors, plain values and layers.
 PLAIN = {
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6,
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.Dropout, nn.GELU, nn.SiLU,
-    nn.LayerNorm, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid,
+    nn.LayerNorm, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.MultiheadAttention,
 }  # fmt: skip
 
 

@@ -360,7 +360,7 @@ def as_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     if tensor.is_meta:
         shape = tuple(tensor.shape)
         raise BadWeights(f"tensors of the model must hold numbers, got one of shape {shape} on meta")
-    tensor = tensor.detach().cpu()
+    tensor = tensor.detach() if tensor.is_cpu else tensor.detach().cpu()
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
     return tensor.numpy()

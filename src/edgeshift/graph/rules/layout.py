@@ -161,6 +161,8 @@ class Layout:
         x, out = node.inputs[0], node.outputs[0]
         assert x is not None
         facts.tainted[out] = any(facts.is_tainted(i) for i in node.inputs)
+        if node.kind not in ("cat", "pad") and facts.blank([x]):
+            return
         old, new = facts.graph.shape(x), facts.graph.shape(out)
         known = facts.constant(x)
         if node.kind == "permute":
