@@ -81,6 +81,26 @@ def test_positions_over_space_leave_channels_free() -> None:
         assert shrunk_is_equal(model, X).report.after.widths == {"first": 4, "last": 2}
 
 
+def shuffle(x: Tensor) -> Tensor:
+    """Two groups interleaved, as ShuffleNet does."""
+    n, c, h, w = x.shape
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+@pytest.mark.parametrize(
+    ("dead", "left"), [((0, 4), 6), ((0, 1, 4, 5), 4), ((0, 1, 4), 6), ((0, 5), 8), ((0,), 8)]
+)
+def test_a_shuffle_loses_the_same_positions_of_both_groups(dead: tuple[int, ...], left: int) -> None:
+    model = Between(8, lambda m, x: shuffle(x), 8)
+    kill(model.first, *dead)
+    assert shrunk_is_equal(model, X).model.first.out_channels == left
+    # Without channels 0 and 5 the same forward would pair others: what it does follows from their number alone.
+    kept = [c for c in range(8) if c not in (0, 5)]
+    after = shuffle(torch.tensor(kept).view(1, 6, 1, 1)).flatten().tolist()
+    before = [c for c in shuffle(torch.arange(8).view(1, 8, 1, 1)).flatten().tolist() if c in kept]
+    assert after != before
+
+
 @pytest.mark.parametrize("name", ["repeat", "tile", "interleave"])
 def test_a_repeated_channel_goes_with_all_its_copies(name: str) -> None:
     what, copies = {
