@@ -70,7 +70,7 @@ class Believed:
     def __call__(self, found: Mapping[int, float]) -> np.ndarray:
         """`(tables, n)`."""
         given = self.told(found, np.setdiff1d(np.array(sorted(found), np.int64), self.rows))
-        fitted = DeviceNet(rehearsals=0).fit(given, self.device, self.seed)
+        fitted = DeviceNet(rehearsals=0, refits=0).fit(given, self.device, self.seed)
         if self.first is None and len(found) >= FIRST:
             self.first = fitted.predict(self.queries).value
         return np.exp(fitted.tables(self.queries, self.tables, self.seed))

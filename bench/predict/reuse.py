@@ -36,7 +36,7 @@ def main() -> None:
         for seed in seeds:
             for k in map(int, given.measured.split(",")):
                 seen, judges = hide(samples, Trial(device, k, seed, known=900, judged=600))
-                fitted = DeviceNet(rehearsals=0).fit(seen, device, seed)
+                fitted = DeviceNet(rehearsals=0, refits=0).fit(seen, device, seed)
                 tables = fitted.tables(judges, 100, seed)
                 random = np.random.default_rng(seed).permutation(len(judges))[:k]
                 for proxy in seen.devices:

@@ -18,7 +18,8 @@ SETS = Shelf("latency set", "predict/sets")
 BARS = {"gpu and xeon": (4.4, 4.2, 4.0), "compiled": (21.0, 19.0, 16.0), "phone": (9.7, 9.0, 9.1)}
 GOALS = {"gpu and xeon": (3.5, 3.0, 2.5), "compiled": (12.0, 10.0, 8.0)}
 COLUMNS = ("set", "group", "model", "how", "measured", "devices", "mape", "within_10", "spearman", "coverage",
-           "coverage_least", "coverage_most", "ceiling_mape", "repeat_mape", "ceiling_spearman")  # fmt: skip
+           "coverage_least", "coverage_most", "half_width", "ceiling_mape",
+           "repeat_mape", "ceiling_spearman")  # fmt: skip
 
 
 def judge(
@@ -29,9 +30,9 @@ def judge(
     rows = []
     for device in samples.devices:
         for k in counts:
-            scores = [
-                hold_out(MODELS.make(model), samples, Trial(device, k, seed, how)).score for seed in seeds
-            ]
+            found = [hold_out(MODELS.make(model), samples, Trial(device, k, seed, how)) for seed in seeds]
+            scores = [judged.score for judged in found]
+            widths = [float(np.median(np.sqrt(j.prediction.high / j.prediction.low))) for j in found]
             best = fleet.ceilings.get(device)
             rows.append(
                 {
@@ -39,6 +40,9 @@ def judge(
                     "how": how, "measured": k, "seeds": len(seeds),
                     **{f: float(np.mean([getattr(s, f) for s in scores]))
                        for f in ("mape", "within_10", "spearman", "coverage")},
+                    "half_width": 100 * (float(np.mean(widths)) - 1),
+                    "coverage_error": float(np.std([s.coverage for s in scores], ddof=1) / np.sqrt(len(scores)))
+                    if len(scores) > 1 else None,
                     "mape_least": min(s.mape for s in scores), "mape_most": max(s.mape for s in scores),
                     "ceiling_mape": best.mape if best else None,
                     "repeat_mape": best.repeat_mape if best else None,
@@ -47,7 +51,18 @@ def judge(
             )  # fmt: skip
             print(
                 table(
-                    rows[-1:], ("set", "device", "model", "how", "measured", "mape", "spearman", "coverage")
+                    rows[-1:],
+                    (
+                        "set",
+                        "device",
+                        "model",
+                        "how",
+                        "measured",
+                        "mape",
+                        "spearman",
+                        "coverage",
+                        "half_width",
+                    ),
                 )
             )
     return rows
@@ -61,7 +76,7 @@ def grouped(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
     for key, members in found.items():
         line = dict(zip(("set", "group", "model", "how", "measured"), key, strict=True))
-        for figure in ("mape", "within_10", "spearman", "coverage", "ceiling_mape", "repeat_mape",
+        for figure in ("mape", "within_10", "spearman", "coverage", "half_width", "ceiling_mape", "repeat_mape",
                        "ceiling_spearman"):  # fmt: skip
             known = [m[figure] for m in members if m[figure] is not None]
             line[figure] = float(np.mean(known)) if known else None
@@ -82,12 +97,22 @@ def findings(lines: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) ->
                 if mine:
                     said.append(_sentence(how, group, model, mine))
     for how, model, k in dict.fromkeys((r["how"], r["model"], r["measured"]) for r in rows):
-        shares = [r["coverage"] for r in rows if (r["how"], r["model"], r["measured"]) == (how, model, k)]
+        mine = [r for r in rows if (r["how"], r["model"], r["measured"]) == (how, model, k)]
+        shares = [r["coverage"] for r in mine]
         inside = sum(88 <= c <= 92 for c in shares)
-        said.append(
+        text = (
             f"Coverage of 90 % intervals, {model}, {k} {how}: mean {np.mean(shares):.1f} %, per device "
-            f"{min(shares):.0f} to {max(shares):.0f}; 88 to 92 on {inside} of {len(shares)} devices."
+            f"{min(shares):.1f} to {max(shares):.1f}; 88 to 92 on {inside} of {len(shares)} devices; half-width "
+            f"{np.mean([r['half_width'] for r in mine]):.1f} % in the mean."
         )
+        errors = [r["coverage_error"] for r in mine]
+        if None not in errors:
+            sure = sum(max(88 - c, c - 92) > 2 * e for c, e in zip(shares, errors, strict=True))
+            text += (
+                f" Standard error of a device's mean over seeds {np.mean(errors):.1f}: {sure} of {len(shares)} devices "
+                "are outside by more than two of their own."
+            )
+        said.append(text)
     return said
 
 

@@ -44,7 +44,7 @@ def test_ten_measurements_price_a_new_device() -> None:
 def test_a_device_that_runs_another_view_of_the_graph_is_found_out() -> None:
     samples, trial = fleet(), Trial("d7", 10, known=200, judged=150)
     seen, _ = hide(samples, trial)
-    beliefs = DeviceNet(rehearsals=0).fit(seen, "d7").beliefs
+    beliefs = DeviceNet(rehearsals=0, refits=0).fit(seen, "d7").beliefs
     assert beliefs[1].weight > 0.99
     assert hold_out(DeviceNet(), samples, trial).score.mape < 3
 
@@ -62,7 +62,7 @@ def test_transfer_beats_the_ridge_on_ten_measurements() -> None:
 
 def test_draws_agree_with_the_prediction_in_the_mean() -> None:
     seen, judges = hide(fleet(), Trial("d0", 20, known=200, judged=50))
-    fitted = DeviceNet(rehearsals=0).fit(seen, "d0")
+    fitted = DeviceNet(rehearsals=0, refits=0).fit(seen, "d0")
     tables = fitted.tables(judges, 400, noise=False)
     assert np.abs(tables.mean(0) - np.log(fitted.predict(judges).value)).max() < 0.05
 
@@ -206,7 +206,7 @@ def test_a_summary_has_mean_least_and_most() -> None:
 
 def test_unmeasured_networks_do_not_count() -> None:
     seen, judges = hide(fleet(), Trial("d0", 10, known=200, judged=50))
-    answer = DeviceNet(rehearsals=0).fit(seen, "d0").predict(judges)
+    answer = DeviceNet(rehearsals=0, refits=0).fit(seen, "d0").predict(judges)
     truth = judges.column("d0").copy()
     truth[10:] = np.nan
     assert score(answer, truth).networks == 10

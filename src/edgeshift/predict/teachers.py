@@ -64,6 +64,21 @@ class Teachers:
         level = typical_level(samples, self.devices, self.levels, target, shares)
         return replace(self, shares=shares), level
 
+    def logs(self, samples: Samples, names: tuple[str, ...] = ()) -> Matrix:
+        """`(n, J)` log costs of networks on the devices, by their own prices: they need not be measured there.
+
+        Args:
+            samples: n networks.
+            names: Of some of the devices; all if empty.
+        """
+        sums = {view: self.encoder.sums(samples, view) for view in self.views_known}
+        smooth = self.encoder.smooth(samples)
+        found = []
+        for j in map(self.devices.index, names or self.devices):
+            made = sums[self.views[j]] @ (self.prices[j] * self.levels[j])
+            found.append(np.log(np.maximum(made, 1e-3 * self.levels[j])) + smooth @ self.bends[:, j])
+        return np.stack(found, 1)
+
     def likely_views(self, compiled: bool | None) -> Matrix:
         """`(views,)`, how likely the target follows each, before anything is measured on it.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
-from edgeshift.predict.adapt import Belief, answer, believe, unmeasured, ways
+from edgeshift.predict.adapt import Belief, answer, believe, refitted, unmeasured, ways
 from edgeshift.predict.draws import draw
 from edgeshift.predict.features import Matrix
 from edgeshift.predict.intervals import Prior, conformal, interval
@@ -34,6 +34,8 @@ class DeviceNet(Model):
     Attributes:
         rehearsals: Other families on which the adaptation is played through, as if each were the new
             device: that sets how wide intervals must be, and which settings to expect. 0 = none.
+        refits: Most fits in which measurements are left out in turn: their errors set the intervals' width. 0 = the
+            closed form, in no time, whose intervals are a tenth too narrow.
     """
 
     card: ClassVar[Card] = Card(
@@ -45,10 +47,13 @@ class DeviceNet(Model):
     )
 
     rehearsals: int = 6
+    refits: int = 25
 
     def __post_init__(self) -> None:
         if self.rehearsals < 0:
             raise BadValue("rehearsals", self.rehearsals, "0 or more")
+        if self.refits < 0 or self.refits == 1:
+            raise BadValue("refits", self.refits, "0, or 2 or more")
 
     def fit(self, samples: Samples, target: str, seed: int = 0) -> "FittedDeviceNet":
         """See `Model.fit`; needs other devices, and takes the target's spec sheet and measurements as they come."""
@@ -63,16 +68,22 @@ class DeviceNet(Model):
         plan = rehearse(teachers, samples, target, known, self.rehearsals, seed)
         ready, level = teachers.about(samples, target)
         likely = ready.likely_views(said)
+        errors = np.zeros(0)
         if len(known):
-            measured = samples.only(known)
+            inputs, cost = ways(teachers, samples.only(known)), samples.column(target)[known]
             start = plan.settings + np.log(likely)[:, None]
-            beliefs, _ = believe(ways(teachers, measured), measured.column(target), start)
+            beliefs, _ = believe(inputs, cost, start)
+            if self.refits and len(known) > 1:
+                errors = refitted(inputs, cost, start, self.refits)
+            else:
+                closed = max(beliefs, key=lambda b: b.weight).errors
+                errors = np.log1p(np.maximum(closed, LEAST_ERROR))
             source = f"device_net, {len(known)} measurements"
             ready = teachers
         else:
             beliefs = unmeasured(ready, level, likely)
             source = "device_net, no measurement" + ("" if target in samples.profiles else ", no spec sheet")
-        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, samples.unit, source)
+        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, errors, samples.unit, source)
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class FittedDeviceNet(Fitted):
         teachers: Where the prices come from.
         beliefs: One per view.
         prior: How wide errors were in the rehearsals.
+        errors: `(k,)`, log errors on the measured networks, each left out.
         unit: Of the answers.
         source: For the reader.
     """
@@ -90,6 +102,7 @@ class FittedDeviceNet(Fitted):
     teachers: Teachers
     beliefs: tuple[Belief, ...]
     prior: Prior
+    errors: Matrix
     unit: str = "ms"
     source: str = ""
 
@@ -102,18 +115,17 @@ class FittedDeviceNet(Fitted):
         that rank (below 9 at level 0.9), the other devices' errors set the width.
         """
         middle, deviation = answer(self.beliefs, ways(self.teachers, queries))
-        best = max(self.beliefs, key=lambda b: b.weight)
-        k = len(best.errors)
+        k = len(self.errors)
         if math.ceil((k + 1) * level - 1e-9) <= k:
-            width = np.full(len(middle), conformal(np.log1p(np.maximum(best.errors, LEAST_ERROR)), level))
+            width = np.full(len(middle), conformal(self.errors, level))
         else:
+            best = max(self.beliefs, key=lambda b: b.weight)
             width = self.prior.half_width(best.left_out, level) * deviation
         return interval(middle, width, level, self.source, self.unit)
 
     def left_out(self) -> Matrix | None:
         """See `Fitted.left_out`."""
-        errors = max(self.beliefs, key=lambda b: b.weight).errors
-        return errors if len(errors) else None
+        return self.errors if len(self.errors) else None
 
     def tables(self, queries: Samples, count: int, seed: int = 0, *, noise: bool = True) -> Matrix:
         """`(count, n)` log costs, each row a device that the measurements allow; see `draw`."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
@@ -54,32 +53,19 @@ class Proxy(Model):
         cost = samples.column(target) if target in samples.devices else np.full(len(samples), np.nan)
         known = np.flatnonzero(~np.isnan(cost))
         if len(known) and self.choice == "best":
-            logs = _proxies(teachers, names, samples.only(known))
+            logs = teachers.logs(samples.only(known), names).T
             maps = [affine(log, np.log(cost[known])) for log in logs]
             place = int(np.argmin([float(m.left_out @ m.left_out) for m in maps]))
         else:
             shares = alike(samples, names, target)
             place = int(np.argmax(shares))
-            logs = _proxies(teachers, names[place : place + 1], samples.only(known))
             # No measurement: the spread of a proxy's error is unknown; half a log unit says "within 2.3 times".
             maps = [Affine(1.0, 0.0, np.full(20, 0.5))] * (place + 1)
             if len(known):
-                maps[place] = affine(logs[0], np.log(cost[known]))
+                log = teachers.logs(samples.only(known), names[place : place + 1])[:, 0]
+                maps[place] = affine(log, np.log(cost[known]))
         source = f"proxy {names[place]}, {len(known)} measurements"
         return FittedProxy(teachers, names[place], maps[place], samples.unit, source)
-
-
-def _proxies(teachers: Teachers, names: tuple[str, ...], samples: Samples) -> list[NDArray[np.float64]]:
-    """Log cost of networks on each proxy, by the proxy's own prices: the networks need not be measured there."""
-    sums = {view: teachers.encoder.sums(samples, view) for view in teachers.views_known}
-    smooth = teachers.encoder.smooth(samples)
-    found = []
-    for name in names:
-        j = teachers.devices.index(name)
-        made = sums[teachers.views[j]] @ (teachers.prices[j] * teachers.levels[j])
-        floor = 1e-3 * teachers.levels[j]
-        found.append(np.log(np.maximum(made, floor)) + smooth @ teachers.bends[:, j])
-    return found
 
 
 @dataclass(frozen=True)
@@ -102,5 +88,5 @@ class FittedProxy(Fitted):
 
     def predict(self, queries: Samples, level: float = 0.9) -> Prediction:
         """See `Fitted.predict`."""
-        (log,) = _proxies(self.teachers, (self.device,), queries)
+        log = self.teachers.logs(queries, (self.device,))[:, 0]
         return interval(self.line(log), conformal(self.line.left_out, level), level, self.source, self.unit)
