@@ -40,9 +40,12 @@ def test_larger_only_after_the_dwell_smaller_at_once(
     assert settled(wanted, active, since, 0.5) == chosen
 
 
-def test_a_slowdown_that_is_old_is_taken_to_be_worse() -> None:
+def test_a_slowdown_that_is_old_is_taken_to_be_worse_and_fades() -> None:
     assert slowdown_of(State(0, 0, slowdown=2.0, slowdown_age_s=5.0), 1.5) == 2.0
-    assert slowdown_of(State(0, 0, slowdown=2.0, slowdown_age_s=5.1), 1.5) == 3.0
+    assert slowdown_of(State(0, 0, slowdown=2.0, slowdown_age_s=5.0001), 1.5) == pytest.approx(3.0, rel=1e-3)
+    assert slowdown_of(State(0, 0, slowdown=9.0, slowdown_age_s=10.0), 1.5) == 7.5  # (1 + 8 / 2) x 1.5
+    assert slowdown_of(State(0, 0, slowdown=9.0, slowdown_age_s=15.0), 1.5) == 4.5
+    assert slowdown_of(State(0, 0, slowdown=9.0, slowdown_age_s=math.inf), 1.5) == 1.5
     assert slowdown_of(State(0, 0, slowdown=0.5), 1.5) == 1.5
     assert math.isnan(slowdown_of(State(0, 0, slowdown=-1.0), 1.5))
 

@@ -11,6 +11,9 @@ from edgeshift.runtime.state import Decision, Ladder, State
 
 # Older than this, a reading says nothing about the device any more.
 MAX_AGE_S = 5.0
+# Beyond that age, what a device was slower than profiled counts half as much after each such time: where every request
+# is refused nothing is measured any more, and one has to be let in to find out.
+HALVES_S = 5.0
 # Service time over profiled time outside of this is a broken clock, not a slow device.
 SLOWDOWNS = (0.01, 1000.0)
 # Queues and rates beyond this are counting errors: no device of ours takes a billion requests a second.
@@ -31,13 +34,14 @@ def slowdown_of(state: State, unsure: float) -> float:
     Args:
         state: What is known.
         unsure: A device that was never measured, or not in the last `MAX_AGE_S`, is taken to be this much slower
-            than profiled, or than it was when it was slower.
+            than profiled, or than it was when it was slower; the latter fades.
     """
     if not SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]:
         return math.nan
     if 0 <= state.slowdown_age_s <= MAX_AGE_S:
         return state.slowdown
-    return max(state.slowdown, 1.0) * unsure
+    faded = 0.5 ** (max(0.0, state.slowdown_age_s - MAX_AGE_S) / HALVES_S)
+    return (1 + (max(state.slowdown, 1.0) - 1) * faded) * unsure
 
 
 def loads_are_sane(state: State) -> bool:

@@ -24,3 +24,12 @@ def test_it_refuses_what_its_variant_answers_too_late() -> None:
 
 def test_a_slowdown_that_cannot_be_is_planned_as_profiled() -> None:
     assert Fixed().choose(State(0, 0, deadline_s=0.02, slowdown=math.nan), LADDER).admit
+
+
+def test_it_lets_one_in_again_after_a_slow_spell_that_nobody_measured_since() -> None:
+    """Refusing all, it would never hear that the device has recovered."""
+    admits = {
+        age: Fixed().choose(State(0, 0, deadline_s=0.02, slowdown=50.0, slowdown_age_s=age), LADDER).admit
+        for age in (1.0, 6.0, 20.0, 40.0)
+    }
+    assert admits == {1.0: False, 6.0: False, 20.0: False, 40.0: True}  # 1 + 49 / 128 < 2
