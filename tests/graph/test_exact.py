@@ -843,3 +843,52 @@ class Leftover(nn.Module):
 )
 def test_pieces_that_nobody_uses_are_still_as_many(split: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
     assert shrunk_is_equal(Leftover(split), X).report.after.widths == {"a": 8, "b": 2}
+
+
+# Groups and widths that no tensor tells of.
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(4, 8), nn.GroupNorm(4, 8, affine=False), nn.InstanceNorm2d(8)])
+def test_a_norm_without_numbers_of_its_own_knows_its_width(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Conv2d(8, 4, 1))
+    kill(model[0], 2, 3)
+    ignore(model[3], 2, 3)
+    small = shrunk_is_equal(model, X).model[1]
+    assert getattr(small, "num_channels", getattr(small, "num_features", None)) == 6
+    assert getattr(small, "num_groups", 3) == 3
+    small(torch.ones(1, 6, 4, 4))  # a warning of torch's about another width would be an error here
+
+
+class Grouped(nn.Module):
+    """Groups in the user's own code: a literal, or an attribute."""
+
+    def __init__(self, what: Callable[["Grouped", Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.weight = nn.Parameter(torch.randn(8, 2, 3, 3))
+        self.groups = self.num_groups = 4
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.what(self, self.first(x))))
+
+
+GROUPED: dict[str, tuple[Callable[[Grouped, Tensor], Tensor], int]] = {
+    "conv": (lambda m, x: F.conv2d(x, m.weight, groups=4), 8),
+    "conv_by_attribute": (lambda m, x: F.conv2d(x, m.weight, groups=m.groups), 6),
+    "norm": (lambda m, x: F.group_norm(x, 4), 8),
+    "norm_by_attribute": (lambda m, x: F.group_norm(x, m.num_groups), 6),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_group_in_the_users_code_goes_where_its_number_can_follow(name: str) -> None:
+    what, left = GROUPED[name]
+    model = Grouped(what)
+    kill(model.first, 2, 3)
+    ignore(model.last, 2, 3)
+    shrunk = shrunk_is_equal(model, X)
+    assert shrunk.model.first.out_channels == left
+    assert bool(shrunk.report.pinned) == (left == 8)

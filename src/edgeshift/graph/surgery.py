@@ -359,11 +359,19 @@ def _attributes(
         cuts: The id of every tensor that the cut changed.
     """
     found: dict[str, dict[str, Any]] = {}
+    graph = verdict.graph
     for position, changes in verdict.edits.attributes.items():
-        weight = verdict.graph.nodes[position].inputs[1]
-        assert weight is not None
-        owner = verdict.graph.values[weight].param.rpartition(".")[0]
-        found.setdefault(owner, {}).update(changes)
+        node = graph.nodes[position]
+        weight = node.inputs[1]
+        owner = node.module if weight is None else graph.values[weight].param.rpartition(".")[0]
+        found.setdefault(owner, {}).update({k: v for k, v in changes.items() if hasattr(copies[owner], k)})
+    for node in graph.nodes:
+        if node.kind in BARE and node.inputs[1] is None:  # no tensor says how wide the layer is
+            layer = copies[node.module]
+            before, after = graph.shape(node.outputs[0])[1], verdict.size(node.outputs[0])[1]
+            for key in ("num_features", "num_channels"):
+                if after != before and isinstance(layer, SIZED) and getattr(layer, key, after) == before:
+                    found.setdefault(node.module, {})[key] = after
     for name, old in inside:
         kind: Any = type(old)
         if not _is_sized(kind):
@@ -380,6 +388,8 @@ def _attributes(
     return found
 
 
+# Norms that may come without numbers of their own.
+BARE = ("instance_norm", "group_norm")
 # What `_sizes` knows.
 SIZED = (
     nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,

@@ -4,8 +4,8 @@
 In inference mode every call arrives as the operator that the user's code named, such as `aten.conv2d`, which is the
 form that torch.export gives too. What a single run cannot tell is refused with the reason, and torch.export is asked
 instead: numbers that leave the tensors, as in `if x.sum() > 0`, sizes that depend on numbers, tensors from nowhere,
-and writing into a tensor that another one looks into. No number can matter then, so convolutions and products are not
-computed: their results are zeros of the right size.
+and writing into a tensor that another one looks into. No number can matter then, so most operators are not computed:
+their results are zeros of the right size.
 """
 
 import operator
@@ -121,7 +121,7 @@ def record(model: nn.Module, example: tuple[Any, ...], *, compute: bool = False)
         Refused: If one run does not tell what the model computes; says why.
     """
     modules = [m for _, m in named_modules(model)]
-    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
+    if any(issubclass(kind, torch.jit.ScriptModule) for kind in set(map(type, modules))):
         raise Refused("a scripted module")
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         inputs = tree_map_only(Tensor, torch.clone, example)
