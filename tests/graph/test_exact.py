@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -892,3 +894,29 @@ def test_a_group_in_the_users_code_goes_where_its_number_can_follow(name: str) -
     shrunk = shrunk_is_equal(model, X)
     assert shrunk.model.first.out_channels == left
     assert bool(shrunk.report.pinned) == (left == 8)
+
+
+def test_nothing_holds_the_weights_once_the_model_is_gone() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    kill(model[0], 1)
+    weights = [weakref.ref(p) for p in model.parameters()]
+    gc.disable()  # without a search for cycles
+    try:
+        small = shrink(model, X).model
+        del model
+        assert [w() for w in weights if w() is not None] == []
+    finally:
+        gc.enable()
+    assert small[0].out_channels == 7
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)).eval()
+    gc.disable()
+    try:
+        shrink(model, X)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    shrink(model, X)
+    assert gc.isenabled()

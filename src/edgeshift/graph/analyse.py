@@ -133,6 +133,9 @@ def tie_all(graph: ChannelGraph, fixed: frozenset[int] = frozenset()) -> Ties:
     for number in graph.outputs:
         ties.pin_value(number)
     ties.settle()
+    ties.graph = (
+        graph.bare()
+    )  # so that nothing holds the weights when the graph is dropped, which holds the ties
     graph.ties[fixed] = ties
     return ties
 

@@ -111,6 +111,11 @@ class ChannelGraph:
         assert number is not None
         return self.values[number].shape
 
+    def bare(self) -> "ChannelGraph":
+        """The same network without its numbers, and without what was found of it."""
+        values = [v if v.data is None else Value(v.shape, v.name, v.param, v.trained) for v in self.values]
+        return ChannelGraph(values, self.nodes, self.inputs, self.outputs, self.tracer)
+
     def users(self) -> dict[int, list[int]]:
         """Value number -> positions of the nodes that take it."""
         found: dict[int, list[int]] = {}

@@ -48,6 +48,7 @@ class Ties:
     """Atoms, who is tied to whom, and what must stay.
 
     Attributes:
+        graph: The network; without its numbers once all is tied.
         labels: One entry per value of the graph.
         boxes: Every block that must stay full.
         parents: Union-find forest over atoms.
