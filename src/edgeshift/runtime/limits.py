@@ -40,7 +40,7 @@ def slowdown_of(state: State, unsure: float) -> float:
         return math.nan
     if 0 <= state.slowdown_age_s <= MAX_AGE_S:
         return state.slowdown
-    faded = 0.5 ** (max(0.0, state.slowdown_age_s - MAX_AGE_S) / HALVES_S)
+    faded = math.pow(0.5, max(0.0, state.slowdown_age_s - MAX_AGE_S) / HALVES_S)
     return (1 + (max(state.slowdown, 1.0) - 1) * faded) * unsure
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgeshift.train.macs import Macs
 from edgeshift.train.masking import Masking
+from edgeshift.train.narrow import Narrow, agree
 from edgeshift.train.options import Training
 from edgeshift.train.task import Level, Task
 
@@ -36,6 +37,9 @@ class Run:
         memory: Tensors that a method keeps over steps and levels; saved with every checkpoint.
         macs: What the network costs, by layer.
         live: Of one pass under the masks; None = to be counted.
+        settled: Whether masks stay as they are to the end of the level.
+        narrow: The smaller network that settled masks leave; None = the whole one is computed.
+        forms: The same for every form of a method that trains several at once; None = computed whole.
         indices: Arrays of the task that lie on the model's device already; see `on_device`.
     """
 
@@ -55,6 +59,9 @@ class Run:
     step: int = 0
     memory: dict[str, Tensor] = field(default_factory=dict)
     live: float | None = None
+    settled: bool = False
+    narrow: Narrow | None = None
+    forms: dict[int, Narrow | None] = field(default_factory=dict, repr=False)
     indices: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -72,6 +79,22 @@ class Run:
         """Put masks on the model; what they remove is zero from here on."""
         self.masking.set_(masks, self.optimizer)
         self.live = None
+
+    def settle(self, images: Tensor) -> None:
+        """From here on masks stay: compute no more than what they leave.
+
+        Args:
+            images: `(n, C, H, W)`, normalised; both networks must give the same outputs for them.
+        """
+        self.settled = True
+        narrow = Narrow.of(self.model, self.masking.tensors, self.task.groups, self.macs)
+        if narrow and agree(self.model, lambda: self.model(images), lambda: narrow.run(self.model, images)):
+            self.narrow = narrow
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """Outputs `(n, classes)` of the network as it stands."""
+        found: Tensor = self.narrow.run(self.model, images) if self.narrow else self.model(images)
+        return found
 
     def live_macs(self) -> float:
         """Multiply-accumulates of one forward pass for one image, without what the masks remove."""

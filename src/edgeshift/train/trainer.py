@@ -19,6 +19,7 @@ from edgeshift.train.loss import mixed
 from edgeshift.train.macs import Macs
 from edgeshift.train.masking import Masking
 from edgeshift.train.methods.shape import PASSES, Method
+from edgeshift.train.narrow import CHECKED
 from edgeshift.train.options import Training
 from edgeshift.train.run import Run, copied
 from edgeshift.train.task import Level, Task
@@ -173,6 +174,8 @@ class Trainer:
         seen, rate, spent, note = 0, 0.0, 0.0, ""
         run.model.train()
         for images, labels in drawn:
+            if not run.settled and self.method.settled(run):
+                run.settle(images[:CHECKED])
             rate = training.rate(run.index, run.step, run.steps, run.steps_per_epoch)
             spent += self.method.spent(run) * len(labels)
             outputs, loss = self.step(run, images, labels, teacher, rate)

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from edgeshift.train.channels import Prices, column_sums, is_stream, row_masks
 from edgeshift.train.cut import Cut, scorer
 from edgeshift.train.loss import distance
 from edgeshift.train.methods.shape import PASSES, TrainsOnce
+from edgeshift.train.narrow import CHECKED, Narrow, agree
 from edgeshift.train.run import Run
 
 SCORE, CHOSEN, NORM, MOMENTUM = "score/", "chosen/", "norm/", "momentum/"
@@ -148,8 +150,7 @@ class AllInOne(TrainsOnce):
         """Give the model the shared weights and what belongs to its ratio alone."""
         assert run.first is not None
         k, groups = self.rank(run.kept), self.groups(run)
-        own = {n.removeprefix(f"{NORM}{k}/"): t for n, t in run.memory.items() if n.startswith(f"{NORM}{k}/")}
-        run.model.load_state_dict({**run.first.state, **own})
+        run.model.load_state_dict({**run.first.state, **self.own(run, k)})
         shapes = {n: p.shape for n, p in run.masking.parameters.items()}
         chosen = {g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in groups}
         run.set_masks(row_masks(chosen, groups, shapes))
@@ -174,7 +175,7 @@ class AllInOne(TrainsOnce):
         total, target = loss_of(outputs), outputs.detach().float()
         drawn = self.drawn(run)
         for k in drawn:
-            part: Tensor = functional_call(run.model, self.form(run, k), (images,))
+            part = self.part(run, k, images)
             far = distance(part.float(), target)
             total = total + (1 - self.distil) * loss_of(part) + self.distil * far
         return outputs, total / (1 + len(drawn))
@@ -185,10 +186,37 @@ class AllInOne(TrainsOnce):
         others = torch.randperm(len(self.ratios) - 1, generator=generator)[: self.middle].tolist()
         return [len(self.ratios) - 1, *others]
 
+    def part(self, run: Run, k: int, images: Tensor) -> Tensor:
+        """Outputs of one ratio; once scores are final its dead channels are not computed."""
+        if run.step < self.settle * run.steps:
+            soft: Tensor = functional_call(run.model, self.form(run, k), (images,))
+            return soft
+        if k not in run.forms:
+            shapes = {n: p.shape for n, p in run.masking.parameters.items()}
+            chosen = {g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in self.groups(run)}
+            masks = row_masks(chosen, self.groups(run), shapes)
+            found, few = Narrow.of(run.model, masks, run.task.groups, run.macs), images[:CHECKED]
+
+            def whole() -> Tensor:
+                outputs: Tensor = functional_call(run.model, self.form(run, k), (few,))
+                return outputs
+
+            small = partial(found.run, run.model, few, self.own(run, k)) if found else whole
+            run.forms[k] = found if found and agree(run.model, whole, small) else None
+        if (narrow := run.forms[k]) is not None:
+            return narrow.run(run.model, images, learning(self.own(run, k)))
+        masked: Tensor = functional_call(run.model, self.form(run, k), (images,))
+        return masked
+
+    def own(self, run: Run, k: int) -> dict[str, Tensor]:
+        """What belongs to one ratio alone."""
+        start = f"{NORM}{k}/"
+        return {n.removeprefix(start): t for n, t in run.memory.items() if n.startswith(start)}
+
     def form(self, run: Run, k: int) -> dict[str, Tensor]:
         """Name -> tensor in place of the model's own, for one ratio; gradients reach weights, norms and scores."""
-        own = {n.removeprefix(f"{NORM}{k}/"): t for n, t in run.memory.items() if n.startswith(f"{NORM}{k}/")}
-        found: dict[str, Tensor] = {n: t.requires_grad_(is_scale(n)) for n, t in own.items()}
+        own = learning(self.own(run, k))
+        found = dict(own)
         soft = run.step < self.settle * run.steps
         for group in self.groups(run):
             score = run.memory[SCORE + group.name].requires_grad_(soft)
@@ -243,6 +271,11 @@ def norm_tensors(model: nn.Module) -> dict[str, Tensor]:
                 if (tensor := getattr(module, name)) is not None:
                     found[f"{path}.{name}" if path else name] = tensor
     return found
+
+
+def learning(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors; from here on scales and shifts take gradients."""
+    return {n: t.requires_grad_(is_scale(n)) for n, t in own.items()}
 
 
 def is_scale(name: str) -> bool:

@@ -78,7 +78,7 @@ class GradualMagnitude(Method):
         """See `Method.after_step`; cuts when its step has come."""
         if run.previous is None:
             return
-        ramp = max(1, round(self.ramp * run.steps))
+        ramp = self.end(run)
         cuts = min(self.cuts, ramp)
         due, before = run.step * cuts // ramp, (run.step - 1) * cuts // ramp
         if run.step > ramp or due == before:
@@ -87,3 +87,11 @@ class GradualMagnitude(Method):
         start = run.previous.kept
         keep = run.kept if due == cuts else start * schedule.keep(due, cuts, run.kept / start)
         run.set_masks(cut_of(self).masks(run.model, keep, run.task.groups, within=run.masking.masks()))
+
+    def end(self, run: Run) -> int:
+        """The step after which masks are final."""
+        return max(1, round(self.ramp * run.steps))
+
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return run.previous is None or run.step >= self.end(run)

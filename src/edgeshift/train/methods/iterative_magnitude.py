@@ -74,6 +74,10 @@ class IterativeMagnitude(Method):
             run.step = self.rewind_steps
         run.set_masks(masks)
 
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return True
+
     def after_step(self, run: Run) -> None:
         """See `Method.after_step`; remembers the weights to return to."""
         if run.index == 0 and self.rewind_steps and run.step == self.rewind_steps:

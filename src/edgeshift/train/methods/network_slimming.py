@@ -86,6 +86,10 @@ class NetworkSlimming(Method):
             )
         )
 
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return True
+
     def before_step(self, run: Run) -> None:
         """See `Method.before_step`; adds the subgradient of the penalty."""
         if run.step >= self.pull * run.steps:

@@ -47,3 +47,7 @@ class OneShot(Method):
         if run.first is not None:
             run.model.load_state_dict(run.first.state)
         run.set_masks(cut_of(self).masks(run.model, run.kept, run.task.groups))
+
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return True

@@ -103,6 +103,10 @@ class Scratch(Method):
             times = min(self.most, run.macs.dense / max(run.live_macs(), 1.0))
             run.steps = math.ceil(times * run.steps / run.steps_per_epoch) * run.steps_per_epoch
 
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return True
+
 
 def redraw_(model: nn.Module, seed: int) -> None:
     """Draw every parameter and statistic of a model anew, in place, as its modules are drawn when built.

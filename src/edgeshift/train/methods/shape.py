@@ -60,8 +60,11 @@ class Method(ABC):
 
     def forward(self, run: Run, images: Tensor) -> Tensor:
         """Outputs `(n, classes)` of the network as it stands; soft masks are applied here."""
-        outputs: Tensor = run.model(images)
-        return outputs
+        return run.outputs(images)
+
+    def settled(self, run: Run) -> bool:
+        """Whether masks stay as they are from here to the end of the level; dead channels are then left out."""
+        return False
 
     def loss(self, run: Run, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Outputs to count the accuracy of, and the loss to go back from; several passes are allowed.

@@ -147,8 +147,12 @@ class SoftMasking(Method):
         # The value is masked, the gradient is that of the whole weight.
         whole = run.masking.parameters
         masked = {n: whole[n] + (whole[n] * m - whole[n]).detach() for n, m in soft.items()}
-        outputs: Tensor = functional_call(run.model, masked, (images,)) if masked else run.model(images)
+        outputs: Tensor = functional_call(run.model, masked, (images,)) if masked else run.outputs(images)
         return outputs
+
+    def settled(self, run: Run) -> bool:
+        """See `Method.settled`."""
+        return run.previous is None or run.step >= self.end(run)
 
     def before_step(self, run: Run) -> None:
         """See `Method.before_step`; worth is read off the gradients, masked columns decay."""
