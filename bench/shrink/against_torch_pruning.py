@@ -13,6 +13,7 @@ Where a forward spells out its number of heads, its user must change that by han
 """
 
 import argparse
+import gc
 import statistics
 import time
 import warnings
@@ -192,6 +193,7 @@ def clock(name: str, share: float, mode: str, repeats: int) -> dict[str, Any]:
         if turn > 1 and time.process_time() - began > MAX_SECONDS:
             break
         for tool, found in zip(tools, seen, strict=True):
+            gc.collect()  # neither pays for what the other left
             done = tool()
             found.append(Cut(nn.Identity(), done.trace_s, done.cut_s))
         tolds.append(ours_told(whole, verdict))

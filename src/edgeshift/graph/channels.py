@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -237,13 +237,21 @@ def along(array: Array, axis: int, size: int) -> Array:
 
 
 def any_along(array: Array, axis: int, size: int) -> Array:
-    """`(size,)`, bool: whether anything is true at each position of one axis."""
+    """`(size,)`, bool: whether anything is true at each position of one axis; not to be written to."""
     if array.size == size == array.shape[axis]:
         return array.reshape(-1)
     if array.size == 1:
-        return np.full(size, array.item())
+        return _row(size, bool(array.item()))
     others = tuple(d for d in range(array.ndim) if d != axis)
     return np.broadcast_to(array.any(others), (size,))
+
+
+@lru_cache(256)
+def _row(size: int, value: bool) -> Array:
+    """`(size,)`, bool, all the same; one array for all who ask."""
+    row = np.full(size, value)
+    row.flags.writeable = False
+    return row
 
 
 @cache
