@@ -207,12 +207,15 @@ def _need(facts: Facts, demands: Demands) -> None:
     """Whatever is read and not known beforehand stays."""
     ties = demands.ties
     for vector, members in ties.places:
-        which = np.zeros(len(vector), np.bool_)
+        which, seen, along = np.zeros(len(vector), np.bool_), None, -1
         for number, axis in members:
             needed = facts.needed(number)
+            if needed is seen and axis == along:  # as it is through functions of one tensor
+                continue
+            seen, along = needed, axis
             if needed.size > 1:
                 which |= facts.needed_channels(number, axis)
-            elif needed.any():
+            elif np.count_nonzero(needed):
                 which[:] = True
                 break
         demands.keep(vector[which])

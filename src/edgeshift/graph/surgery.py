@@ -50,7 +50,7 @@ def cut(model: nn.Module, verdict: Verdict) -> tuple[nn.Module, ShapePlan]:
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if is_parameter else tensor
     cuts = set(memo)
-    small = copy_module(model, memo)
+    small = copy_module(model, memo, inside)
     copies = _copies(inside, memo, small)
     for name, tensor in fresh.items():
         if name not in tensors:  # a bias the layer did not have
@@ -106,15 +106,18 @@ def fit_attention(verdict: Verdict, names: list[str]) -> dict[str, dict[str, int
     return found
 
 
-def copy_module(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def copy_module(
+    model: nn.Module, memo: dict[int, Any] | None = None, inside: Named | None = None
+) -> nn.Module:
     """A deep copy, also of modules that hold computed tensors, as torch's own pruning masks do.
 
     Args:
         model: Not changed.
         memo: id of an object -> what stands for it in the copy.
+        inside: Its `named_modules`, if they are there.
     """
     known = memo if memo is not None else {}
-    inside = named_modules(model)
+    inside = named_modules(model) if inside is None else inside
     for _, module in inside:
         for value in vars(module).values():
             if isinstance(value, Tensor) and value.grad_fn is not None:
@@ -162,9 +165,9 @@ def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         elif name == "_compiled_call_impl":
             del state[name]  # as torch's own copy does
         elif name == "_modules":
-            state[name] = what((k, m if m is None else _copy(m, memo)) for k, m in value.items())
+            state[name] = what([(k, m if m is None else _copy(m, memo)) for k, m in value.items()])
         elif name in ("_parameters", "_buffers"):
-            state[name] = what((k, t if t is None else _copy_tensor(t, memo)) for k, t in value.items())
+            state[name] = what([(k, t if t is None else _copy_tensor(t, memo)) for k, t in value.items()])
         else:
             state[name] = copy.deepcopy(value, memo)
     return fresh
