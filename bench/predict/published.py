@@ -109,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     lines, details = [], []
-    ways = (("auto", "random"), ("auto", "variance"), ("device_net", "variance"), ("count_ridge", "random"))
+    ways = (("auto", "random"), ("auto", "variance"), ("count_ridge", "random"))
     for name, tasks in TASKS.items():
         samples = opened(name)
         for task, (sources, targets) in tasks.items():
