@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from edgeshift.core.errors import BadWeights, Untraceable
-from edgeshift.graph.channels import ChannelGraph
+from edgeshift.graph.channels import ChannelGraph, Value
 from edgeshift.graph.fronts.aten import dense, entries, moves, products, space
 from edgeshift.graph.fronts.record import Recording, Refused, record
 from edgeshift.graph.fronts.walker import Handler, Walker, as_numpy
-from edgeshift.graph.modules import named_modules
+from edgeshift.graph.modules import named_modules, parameters_then_buffers
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
 
@@ -108,18 +108,18 @@ def with_numbers(graph: ChannelGraph, model: nn.Module) -> ChannelGraph:
     Raises:
         BadWeights: If a tensor of the graph is missing in the model or of another size.
     """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = dict(parameters_then_buffers(named_modules(model)))
     values = list(graph.values)
     for number, value in enumerate(values):
         if not value.param:
             continue
         tensor = tensors.get(value.param)
-        if tensor is None or tuple(tensor.shape) != value.shape:
+        if tensor is None or tensor.shape != value.shape:
             found = "none" if tensor is None else str(tuple(tensor.shape))
             raise BadWeights(
                 f"a model for this graph must have {value.param} of size {value.shape}, got {found}"
             )
-        values[number] = replace(value, data=as_numpy(tensor))
+        values[number] = Value(value.shape, value.name, value.param, value.trained, as_numpy(tensor))
     return replace(graph, values=values)
 
 
