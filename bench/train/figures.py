@@ -183,7 +183,7 @@ def resnet_rows(folder: Path, facts: Mapping[str, Any], kind: str, size: str) ->
 
 def all_in_one(trained: Path, out: Path) -> None:
     """Ratios of one weight set."""
-    for name, model in (("r20-aio-0", "resnet20"), ("vgg-aio-0", "vgg16_bn")):
+    for name, model in (("r20-aio-0", "cifar10_resnet20"), ("vgg-aio-0", "vgg16_bn")):
         folder = trained / name
         if not list(folder.glob("test-*.json")):
             print(f"{name} is not there")
@@ -201,7 +201,7 @@ def all_in_one(trained: Path, out: Path) -> None:
             f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, "
             f"{sum(v is not None for v in alone.values())} of them trained alone for comparison."
         ]
-        claim = f"train_all_in_one_{model}"
+        claim = f"train_all_in_one_{model.removeprefix('cifar10_')}"
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
         repeats = "in turns, see edgeshift.measure"
         keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)

@@ -34,14 +34,14 @@ from edgeshift.models import build as build_model
 from edgeshift.models import example, load_weights, pretrained, resolve
 from edgeshift.train import METHODS, Level, Task, Training, run_levels
 from edgeshift.train.accuracy import batches_of, top1
-from edgeshift.train.channels import Prices, row_masks
+from edgeshift.train.channels import Prices, is_stream, row_masks
 from edgeshift.train.macs import counted
-from edgeshift.train.methods.all_in_one import widths_within
+from edgeshift.train.methods.all_in_one import first_scores, widths_within
 from edgeshift.train.methods.scratch import redraw_
 
 # Levels of networks above this size are not packed when they are dense.
 LARGE = 10_000_000
-RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15)
+RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.16)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ TUNE = {
     "warmup_epochs": 1.0,
     "distil": 0.5,
 }
-FRESH = {"batch_size": 256, "lr": 0.2, "weight_decay": 5e-4, "augment": "crop_flip", "warmup_epochs": 2.0}
 # What all_in_one and each ratio trained alone have in common.
-FAIR = {"epochs": 40, "first_epochs": 40, **FRESH}
+FAIR = {**TUNE, "epochs": 40, "first_epochs": 40}
 
 
 def soft(steps: int, **options: Any) -> dict[str, Any]:
@@ -126,16 +125,16 @@ def jobs(table: str) -> list[JobOf]:
         ),
         JobOf(
             "r20-aio-0",
-            "resnet20",
+            "cifar10_resnet20",
             "all_in_one",
             (1.0, *RATIOS),
-            {"ratios": RATIOS, "multiple": 4, "middle": 2},
+            {"ratios": RATIOS, "multiple": 4, "middle": 2, "settle": 0.1},
             FAIR,
         ),
         *(r20("r20-soft", "soft_masking", seed) for seed in range(3)),
         *(r20("r20-tp", "torch_pruning", seed) for seed in range(3)),
         *(
-            JobOf(f"r20-alone-{r}", "resnet20", "alone", (r,), {}, {**FAIR, "first_epochs": None})
+            JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, {**FAIR, "first_epochs": None})
             for r in (1.0, *RATIOS)
         ),
         JobOf(
@@ -143,11 +142,11 @@ def jobs(table: str) -> list[JobOf]:
         ),
         JobOf(
             "r20-slim-0",
-            "resnet20",
+            "cifar10_resnet20",
             "network_slimming",
             (1.0, *RATIOS[1:6]),
             {"l1": 3e-4, "cost": "macs"},
-            {**FRESH, "epochs": 20, "first_epochs": 40, "lr": 0.1, "first_lr": 0.2},
+            {**TUNE, "epochs": 20, "first_epochs": 20},
         ),
         *(
             JobOf(f"vgg-soft-{s}", "vgg16_bn", "soft_masking", (1.0, 0.45, 0.28, 0.18), small, vgg, s)
@@ -189,20 +188,32 @@ def began(job: JobOf) -> tuple[nn.Module, Any]:
     return model.eval(), (ref, *scaling)
 
 
-def narrowed(model: nn.Module, sample: torch.Tensor, ratio: float, multiple: int, seed: int) -> nn.Module:
-    """The network with the widths that all_in_one gives to a ratio, its weights drawn anew."""
+def narrowed(
+    model: nn.Module, sample: torch.Tensor, ratio: float, multiple: int, seed: int | None
+) -> nn.Module:
+    """The network with the widths that all_in_one gives to a ratio, and the channels that it begins with.
+
+    Args:
+        model: Not changed.
+        sample: Inputs of the network.
+        ratio: Of its multiply-accumulates.
+        multiple: Of widths.
+        seed: Weights are drawn anew with it; None = what is left of the model's stays.
+    """
     groups = channel_groups(model, sample)
     prices = Prices(counted(model, sample[:1], groups))
-    kept = widths_within(prices, groups, ratio, multiple, 0.0)
-    chosen = {g.name: torch.arange(g.channels) < kept[g.name] for g in groups}
-    masks = row_masks(chosen, groups, {n: p.shape for n, p in model.named_parameters()})
+    free = tuple(g for g in groups if not is_stream(g, prices.macs.shapes))
+    kept = widths_within(prices, free, ratio, multiple, 0.0)
     masked = deepcopy(model)
+    parameters = dict(masked.named_parameters())
+    scores = first_scores(parameters, free, torch.from_numpy)
+    chosen = {n: score.argsort(descending=True).argsort() < kept[n] for n, score in scores.items()}
     with torch.no_grad():
-        for name, parameter in masked.named_parameters():
-            if name in masks:
-                parameter.masked_fill_(~masks[name], 0.0)
+        for name, mask in row_masks(chosen, free, {n: p.shape for n, p in parameters.items()}).items():
+            parameters[name].masked_fill_(~mask, 0.0)
     small: nn.Module = shrink(masked, sample, multiple=1).model
-    redraw_(small, seed)
+    if seed is not None:
+        redraw_(small, seed)
     return small.eval()
 
 
@@ -234,10 +245,16 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
         training = Training(**{**training.__dict__, "first_epochs": None})
         method, levels, options = "one_shot", (1.0,), {}
     elif job.method == "alone":
-        model = narrowed(model, sample, levels[0], int(job.options.get("multiple", 4)), job.seed)
+        trained = ref.name in pretrained()
+        teacher = partial(deepcopy, model) if trained else None
+        seed = None if trained else job.seed
+        model = narrowed(model, sample, levels[0], int(job.options.get("multiple", 4)), seed)
         method, levels, options = "one_shot", (1.0,), {}
     else:
         groups = channel_groups(model, sample)
+        teacher = (
+            partial(deepcopy, model) if job.method == "all_in_one" and ref.name in pretrained() else None
+        )
     task = Task(partial(deepcopy, model), splits["train"], splits["validation"], mean, std, groups, teacher)
     test = batches_of(splits["test"], mean, std, device="cpu" if device == "cpu" else "cuda")
     facts = {

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -116,15 +118,8 @@ class AllInOne(TrainsOnce):
             return
         run.memory.clear()
         groups = self.groups(run)
-        size = scorer("magnitude")
-        sizes = {
-            n: size.score(run.masking.parameters[n].detach(), None)
-            for n in {n for g in groups for n in g.columns}
-        }
-        for group in groups:
-            read = column_sums(sizes, group, run.on_device) if group.columns else None
-            start = read / read.mean() if read is not None and read.sum() > 0 else torch.ones(group.channels)
-            run.memory[SCORE + group.name] = start.to(run.device)
+        for name, score in first_scores(run.masking.parameters, groups, run.on_device).items():
+            run.memory[SCORE + name] = score.to(run.device)
         fresh = norm_tensors(run.model)
         for k in range(len(self.ratios)):
             for name, tensor in fresh.items():
@@ -260,6 +255,27 @@ class AllInOne(TrainsOnce):
         middle = float(costs[:-1].mean()) if len(costs) > 1 else 0.0
         times = min(self.middle, len(costs) - 1)
         return PASSES * run.macs.dense * (1 + float(costs[-1]) + times * middle)
+
+
+def first_scores(
+    parameters: Mapping[str, Tensor],
+    groups: tuple[ChannelGroup, ...],
+    index: Callable[[NDArray[np.int64]], Tensor],
+) -> dict[str, Tensor]:
+    """Group -> `(channels,)`: the size of the columns that read a channel, over the group's mean.
+
+    Args:
+        parameters: By name.
+        groups: Channels to score; those that nobody reads score 1.
+        index: See `column_sums`.
+    """
+    size, found = scorer("magnitude"), {}
+    read = {n for group in groups for n in group.columns}
+    sizes = {n: size.score(parameters[n].detach(), None) for n in sorted(read)}
+    for group in groups:
+        sums = column_sums(sizes, group, index) if group.columns else torch.zeros(group.channels)
+        found[group.name] = sums / sums.mean() if sums.sum() > 0 else torch.ones(group.channels)
+    return found
 
 
 def norm_tensors(model: nn.Module) -> dict[str, Tensor]:
