@@ -133,6 +133,25 @@ def test_ridge_leave_one_out_errors_are_those_of_refits() -> None:
         assert found[row] == pytest.approx(y[row] - own(x[row : row + 1])[0], abs=0.1)
 
 
+def test_ridge_is_not_fooled_by_a_line_through_every_point() -> None:
+    # More inputs than rows and hardly a penalty: the line meets every point, what it says of a left-out one is far off.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 30))
+    y = x[:, 0] + 0.3 * rng.normal(size=12)
+    found = ridge(x, y, np.array([1e-4]))
+    assert np.abs(found(x) - y).max() < 1e-5
+    own = []
+    for i in range(12):
+        rest = np.delete(np.arange(12), i)
+        z = (x - found.centre) / found.spread
+        kernel = (z[rest] - z[rest].mean(0)) @ (z[rest] - z[rest].mean(0)).T + 1e-4 * 12 / 100 * np.eye(11)
+        weights = np.linalg.solve(kernel, y[rest] - y[rest].mean())
+        away = (z[i] - z[rest].mean(0)) @ (z[rest] - z[rest].mean(0)).T
+        own.append(y[i] - y[rest].mean() - away @ weights)
+    assert found.left_out == pytest.approx(own, abs=1e-6)
+    assert np.abs(found.left_out).mean() > 0.3
+
+
 def test_adaproxy_of_a_doubled_device_doubles_the_weights() -> None:
     rng = np.random.default_rng(0)
     x = np.hstack([np.ones((40, 1)), rng.integers(0, 5, (40, 3))])

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 PENALTIES = np.logspace(-4, 4, 33)
+# Below this, 1 - leverage is rounding. A larger floor would shrink the errors of near-interpolations, which then win.
+LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def ridge(inputs: Matrix, targets: Matrix, penalties: Matrix = PENALTIES) -> Rid
     for penalty in penalties * k / 100:
         shrink = s**2 / (s**2 + penalty)
         leverage = (u**2) @ shrink + 1 / k
-        errors = (targets - offset - u @ (shrink * projected)) / np.maximum(1 - leverage, 1e-3)
+        errors = (targets - offset - u @ (shrink * projected)) / np.maximum(1 - leverage, LEAST)
         if float(errors @ errors) < best:
             best, left_out = float(errors @ errors), errors
             slope = vt.T @ (s / (s**2 + penalty) * projected)
