@@ -109,8 +109,10 @@ def picture(design: NDArray[np.int64]) -> str:
     return "\n".join("|" + "".join(2 * shades[k] for k in line) for line in columns)
 
 
-def solved(solver: str, budget: int, seed: int) -> tuple[float, int, NDArray[np.int64], float]:
-    """Compliance, evaluations, design and seconds of one solver."""
+def solved(
+    solver: str, budget: int, seed: int, **more: object
+) -> tuple[float, int, NDArray[np.int64], float]:
+    """Compliance, evaluations, design and seconds of one solver; `more` are options of it."""
     gain = Counted()
     options: dict[str, dict[str, object]] = {
         "surrogate": {"initial": FIRST, "budget": budget},
@@ -118,7 +120,7 @@ def solved(solver: str, budget: int, seed: int) -> tuple[float, int, NDArray[np.
         "evolution": {"population": 20, "rounds": (budget - 20) // 20, "rate": 0.1},
     }
     start = time.perf_counter()
-    found = SOLVERS.make(solver, **options[solver]).solve(Problem(SPACE, gain), seed)
+    found = SOLVERS.make(solver, **options[solver], **more).solve(Problem(SPACE, gain), seed)
     return -found.gain, gain.calls, found.design, time.perf_counter() - start
 
 
