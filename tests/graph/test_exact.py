@@ -862,6 +862,17 @@ def test_a_norm_without_numbers_of_its_own_knows_its_width(norm: nn.Module) -> N
     small(torch.ones(1, 6, 4, 4))  # a warning of torch's about another width would be an error here
 
 
+def test_a_bare_norm_that_runs_twice_keeps_what_only_one_run_could_lose() -> None:
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, 8, affine=False)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.Conv2d(8, 8, 1), norm, nn.Conv2d(8, 4, 1))
+    kill(model[0], 2, 3)
+    ignore(model[2], 2, 3)
+    shrunk = shrunk_is_equal(model, X)
+    assert shrunk.model[0].out_channels == 8
+    assert shrunk.report.pinned
+
+
 class Grouped(nn.Module):
     """Groups in the user's own code: a literal, or an attribute."""
 

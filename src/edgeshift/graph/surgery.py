@@ -367,10 +367,12 @@ def _attributes(
         node = graph.nodes[position]
         weight = node.inputs[1]
         owner = node.module if weight is None else graph.values[weight].param.rpartition(".")[0]
-        found.setdefault(owner, {}).update({k: v for k, v in changes.items() if hasattr(copies[owner], k)})
+        found.setdefault(owner, {}).update(
+            {k: v for k, v in changes.items() if hasattr(copies.get(owner), k)}
+        )
     for node in graph.nodes:
         if node.kind in BARE and node.inputs[1] is None:  # no tensor says how wide the layer is
-            layer = copies[node.module]
+            layer = copies.get(node.module)
             before, after = graph.shape(node.outputs[0])[1], verdict.size(node.outputs[0])[1]
             for key in ("num_features", "num_channels"):
                 if after != before and isinstance(layer, SIZED) and getattr(layer, key, after) == before:

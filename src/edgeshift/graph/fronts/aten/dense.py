@@ -33,14 +33,14 @@ def _conv(
         padded = any(int(p) > 0 for p in padding)
     return walk.emit(
         "conv", [x, w, bias], groups=groups, transposed=False, padded=padded, rank=rank,
-        can_bias=_can_bias(walk, w, bias), **_spelled(walk, groups, nn.modules.conv._ConvNd),
+        can_bias=_can_bias(walk, w, bias), **_spelled(walk, groups, w, nn.modules.conv._ConvNd),
     )  # fmt: skip
 
 
-def _spelled(walk: Walker, groups: int, layer: type[nn.Module]) -> dict[str, Any]:
-    """The channel axis, where the number of groups stands in the user's own code and not in a layer of torch."""
-    own = groups > 1 and not isinstance(walk.modules.get(walk.module), layer)
-    return {"spelled": (1,)} if own else {}
+def _spelled(walk: Walker, groups: int, weight: Any, layer: type[nn.Module]) -> dict[str, Any]:
+    """The channel axis, where the number of groups is not surely that of one layer of torch with these weights."""
+    surely = weight is not None and isinstance(walk.modules.get(walk.module), layer)
+    return {} if groups == 1 or surely else {"spelled": (1,)}
 
 
 def op_conv1d(
@@ -193,7 +193,9 @@ def op_group_norm(
     eps: Any = 1e-05,
     cudnn: Any = True,
 ) -> Number | None:
-    return walk.emit("group_norm", [x, weight, bias], groups=groups, **_spelled(walk, groups, nn.GroupNorm))
+    return walk.emit(
+        "group_norm", [x, weight, bias], groups=groups, **_spelled(walk, groups, weight, nn.GroupNorm)
+    )
 
 
 def op_instance_norm(
