@@ -91,8 +91,8 @@ def main() -> None:
         f"Within 1.3 of the method with derivatives in {near} of {len(rows)} seeds.",
         "The surrogate learns with a Gaussian process; with averaged networks, as in the paper, it ends at "
         f"{means['network']:.2f} and is no worse than CMA-ES in {won_network}.",
-        "Chosen on seeds 100 to 103: the process's kernel out of 2 and the steps of the climb out of 2; on seeds 100 to "
-        "102 evolution's options out of 4 and those of CMA-ES out of 9.",
+        "Chosen on seeds 100 to 103: the process's kernel out of 2 and the steps of the climb out of 2; on seeds 100 "
+        "to 102 evolution's options out of 4 and those of CMA-ES out of 9.",
     ]
     print(*findings, sep="\n")
     run = Run(
