@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import nn
 
 from bench.plan.scheme_files import BLOCK, SHARES, Builder, Mapped, is_int8
 from bench.record import Run, keep, table
@@ -38,7 +38,6 @@ from edgeshift.plan.spaces.layers import Layers
 from edgeshift.plan.spaces.shape import Designs, Floats
 from edgeshift.train import METHODS, Task, Training, run_levels
 from edgeshift.train.accuracy import batches_of, recalibrate_
-from edgeshift.train.batches import Batches
 
 JUDGED, CALIBRATION, TUNED = 2_000, 512, 15_000
 # Random mappings that the table is fitted to, beside those that change one block, and others that it is checked on.
@@ -58,14 +57,6 @@ TABLE = Protocol(min_repeats=150, max_seconds=2.0)
 FINAL = Protocol(min_repeats=1000, min_seconds=1.0, max_seconds=6.0, precision=0.002)
 
 
-class Shifted(Batches):
-    """Batches as they were trained on: on plain images this network's batch norms would lose 3 points of accuracy."""
-
-    def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Batches.plain`; shifted and mirrored at random."""
-        return self.epoch(batch_size, "crop_flip", 0, 0, 0)
-
-
 def plain(option: str) -> str:
     """The option without its precision: what weights must be tuned for."""
     return option.removesuffix(":int8")
@@ -82,9 +73,8 @@ class Bench:
         load_weights(parent, self.ref.name)
         train = self.data.split("train")
         self.train = Split(train.images[:TUNED], train.labels[:TUNED])
-        kept = batches_of(Split(train.images[:2048], train.labels[:2048]), self.ref.mean, self.ref.std)
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (self.ref.mean, self.ref.std))
-        self.batches = Shifted(kept.images, kept.labels, mean, std, channels_last=False)
+        few = Split(train.images[:2048], train.labels[:2048])
+        self.batches = batches_of(few, self.ref.mean, self.ref.std)
         self.builder = Builder(parent.eval(), example(self.ref), self.inputs(train.images[-CALIBRATION:]))
         self.quick = Builder(parent.eval(), example(self.ref), self.builder.calibration[:64])
         self.space = Layers(self.builder.names, self.builder.options)
@@ -137,7 +127,7 @@ class Bench:
                 for name, mask in builder.masks(network, mapped).items():
                     network.get_parameter(name).mul_(mask)
             if judged and any(plain(o) != "dense" for o in mapped.values()):
-                recalibrate_(network, self.batches, 256, 4)
+                recalibrate_(network, self.batches.epoch(256, "crop_flip", 0, 0, 0), 4)
             write_bytes(path, builder.file(network, mapped))
         return path
 

@@ -3,8 +3,9 @@
 
 The last 60 networks of the fleet judge: they were measured after the estimate had its form, and are hidden on every
 target; rates and factors come from the first 300. `--tuning` judges on those of the first 300 that have a timeline,
-on which the estimate's form was chosen. `--measure` times the narrowed networks beside their parents, in turns;
-without it the kept times are used.
+on which the estimate's form was chosen. `--measure` times the narrowed networks beside their parents, in turns, and
+`--measure-threads` every network on one thread and two, in turns and in mixed order; without them the kept times are
+used.
 """
 
 import argparse
@@ -34,6 +35,9 @@ from edgeshift.predict.samples import Samples
 BASE = "ort-t1-b1"
 TARGETS = {"int8": "ort-int8-t1-b1", "two threads": "ort-t2-b1", "another runtime": "openvino-t1-b1"}
 NARROWED = DATA / "narrowed.json"
+# Every network on one thread and on two in one visit; the members of the fleet were visited one after the other, and
+# what it costs to wake a second thread is not the same in every visit.
+IN_TURNS = DATA / "threads.json"
 # Networks measured beside the judges in the second look at threads: a handful, a second's work.
 TOLD = 5
 COLUMNS = ["change", "networks", "mape", "within_10", "baseline_mape", "spearman"]
@@ -77,6 +81,45 @@ def measure(wanted: list[Design]) -> None:
             visits = [[timed(call, canary)["ms"] for call in calls] for _ in range(3)]
             found[design.name] = np.min(visits, axis=0).round(5).tolist()
     NARROWED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def measure_threads() -> None:
+    """Every network on one thread and two, in turns; keeps `[one ms, two ms]` by name, goes on where it stopped."""
+    everywhere = os.sched_getaffinity(0)
+    # One thread is held to one core, as for the members of the fleet.
+    held = {BASE: {max(everywhere)}, TARGETS["two threads"]: everywhere}
+    canaries = {}
+    for name, cores in held.items():
+        os.sched_setaffinity(0, cores)
+        canaries[name] = Canary(cores)
+    found: dict[str, list[float]] = json.loads(IN_TURNS.read_text()) if IN_TURNS.exists() else {}
+    order = [d for d in designs() if d.name not in found]
+    np.random.default_rng(0).shuffle(order)
+    with tempfile.TemporaryDirectory() as folder:
+        for design in order:
+            best: dict[str, list[float]] = {name: [] for name in held}
+            calls = {}
+            for name, cores in held.items():
+                os.sched_setaffinity(0, cores)
+                calls[name] = open_on(members()[name], design, Path(folder))
+            for _ in range(2):
+                for name, cores in held.items():
+                    os.sched_setaffinity(0, cores)
+                    best[name].append(timed(calls[name], canaries[name])["ms"])
+            found[design.name] = [round(min(times), 5) for times in best.values()]
+            IN_TURNS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    os.sched_setaffinity(0, everywhere)
+
+
+def in_one_visit(everything: Samples) -> Samples:
+    """The fleet with one thread and two as they were timed in turns; networks that were not are unknown there."""
+    times = json.loads(IN_TURNS.read_text())
+    cost = everything.cost.copy()
+    for place, name in enumerate((BASE, TARGETS["two threads"])):
+        cost[:, everything.devices.index(name)] = [
+            times.get(n.name, [math.nan] * 2)[place] for n in everything.networks
+        ]
+    return replace(everything, cost=cost)
 
 
 def to_session(line: dict[str, Any], everything: Samples, name: str) -> dict[str, Any]:
@@ -133,6 +176,30 @@ def beside(
             "within_10": 100 * float(np.mean(within))}  # fmt: skip
 
 
+def hidden(everything: Samples, lines: dict[str, Any], judges: Sequence[Design]) -> Samples:
+    """The fleet without what the judges took, and without networks that came after the first 300; their timelines."""
+    judging = {design.name for design in judges}
+    learnt = [i < FRESH and n.name not in judging for i, n in enumerate(everything.networks)]
+    own = lines | {d.name: to_session(lines[d.name], everything, d.name) for d in judges}
+    profiles = {**everything.profiles, BASE: {**everything.profiles[BASE], "timelines": own}}
+    return replace(
+        everything, cost=np.where(np.array(learnt)[:, None], everything.cost, np.nan), profiles=profiles
+    )
+
+
+def replayed(
+    everything: Samples, lines: dict[str, Any], judges: Sequence[Design], change: str, target: str
+) -> tuple[dict[str, Any], Replayed, np.ndarray, np.ndarray]:
+    """The row of one change, its fit, and for the judges what was predicted and what they took."""
+    known, place = hidden(everything, lines, judges), {n.name: i for i, n in enumerate(everything.networks)}
+    which = [place[d.name] for d in judges]
+    fitted = MODELS.make("what_if", base=BASE).fit(known, target)
+    guess = fitted.predict(asked([everything.networks[i] for i in which])).value
+    plain = everything.column(BASE)[which] * np.nanmedian(known.column(target) / known.column(BASE))
+    truth = everything.column(target)[which]
+    return row(change, guess, plain, truth), fitted, guess, truth
+
+
 def asked(networks: list[Network]) -> Samples:
     """Networks without costs."""
     return Samples(np.zeros((len(networks), 0)), np.empty((len(networks), 0)), (), (), tuple(networks))
@@ -142,6 +209,7 @@ def main() -> None:
     """All changes; a record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--measure-threads", action="store_true")
     parser.add_argument("--tuning", action="store_true")
     given = parser.parse_args()
     lines = timelines()
@@ -150,33 +218,29 @@ def main() -> None:
     if given.measure:
         measure(anchors)
         return
-    judging = {design.name for design in anchors}
+    if given.measure_threads:
+        measure_threads()
+        return
     everything = samples()
-    lines = lines | {d.name: to_session(lines[d.name], everything, d.name) for d in anchors}
-    which = np.array([n.name in judging for n in everything.networks])
-    learnt = ~which & (np.arange(len(which)) < FRESH)
-    base = everything.column(BASE)
-    profiles = {**everything.profiles, BASE: {**everything.profiles[BASE], "timelines": lines}}
-    given_samples = replace(
-        everything, cost=np.where(learnt[:, None], everything.cost, np.nan), profiles=profiles
-    )
-    parents = [n for n, w in zip(everything.networks, which, strict=True) if w]
     rows: list[dict[str, Any]] = []
     more: list[dict[str, Any]] = []
     for change, target in TARGETS.items():
-        truth = everything.column(target)
-        fitted = MODELS.make("what_if", base=BASE).fit(given_samples, target)
-        plain = base[which] * np.nanmedian(truth[learnt] / base[learnt])
-        guess = fitted.predict(asked(parents)).value
-        rows.append(row(change, guess, plain, truth[which]))
+        said, fitted, guess, truth = replayed(everything, lines, anchors, change, target)
+        rows.append(said)
         more.append(
             {"change": change, "judged": "the 300 it was learnt from, in turns", **in_same_visit(fitted)}
         )
         if change == "two threads":
+            known = {n.name: n for n in everything.networks}
+            parents = [known[d.name] for d in anchors]
             more.append(
                 {"change": change, "judged": f"the other {len(parents) - TOLD} of the last, {TOLD} measured beside",
-                 **beside(parents, guess, truth[which], TOLD)}
+                 **beside(parents, guess, truth, TOLD)}
             )  # fmt: skip
+            if IN_TURNS.exists():
+                visit = in_one_visit(everything)
+                rows.append(replayed(visit, lines, anchors, f"{change}, all in one visit", target)[0])
+    given_samples, base = hidden(everything, lines, anchors), everything.column(BASE)
     times = json.loads(NARROWED.read_text())
     fitted = MODELS.make("what_if").fit(given_samples, BASE)
     pairs = [d for d in anchors if d.name in times]
@@ -184,7 +248,7 @@ def main() -> None:
         print(table(rows, COLUMNS))
         return
     halves = [network_of(onnx_bytes(narrowed(d)), 1, narrowed(d).name) for d in pairs]
-    whole = {n.name: n for n in parents}
+    whole = {n.name: n for n in everything.networks}
     # Both were timed side by side: the ratio is what was measured, the timeline's parent gives the scale.
     scale = np.array([base[[n.name for n in everything.networks].index(d.name)] for d in pairs])
     truth = scale * np.array([times[d.name][1] / times[d.name][0] for d in pairs])

@@ -51,7 +51,7 @@ def test_recalibration_averages_over_the_batches() -> None:
     images = np.array([0, 255, 255, 255], dtype=np.uint8).reshape(4, 1, 1, 1).repeat(2, 2).repeat(2, 3)
     norm = nn.BatchNorm2d(1)
     norm.running_mean.fill_(9)
-    recalibrate_(norm, batches_of(replace(SPLIT, images=images), (0.0,), (1.0,)), batch_size=2, count=2)
+    recalibrate_(norm, batches_of(replace(SPLIT, images=images), (0.0,), (1.0,)).plain(2), count=2)
     assert norm.running_mean.item() == pytest.approx(0.75)  # batch means 0.5 and 1
     assert (norm.momentum, norm.training) == (0.1, True)
 
@@ -59,5 +59,5 @@ def test_recalibration_averages_over_the_batches() -> None:
 def test_recalibration_changes_no_weight() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     before = {n: p.clone() for n, p in model.named_parameters()}
-    recalibrate_(model, batches_of(SPLIT, (0.5,), (0.5,)), batch_size=2, count=1)
+    recalibrate_(model, batches_of(SPLIT, (0.5,), (0.5,)).plain(2), count=1)
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())

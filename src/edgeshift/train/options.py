@@ -39,7 +39,8 @@ class Training:
         seed: Of shuffling, augmentation and dropout.
         distil: Weight of a teacher's soft labels in the loss, 0..1; 0 = no teacher.
         temperature: Softens teacher and student, above 0.
-        recalibrate: Training batches to measure batch-norm statistics anew at the end of a level.
+        recalibrate: Training batches, augmented as in training, to measure batch-norm statistics anew at the end of a
+            level.
         checkpoint_seconds: A level in training is saved at the first epoch end after that long.
     """
 

@@ -102,7 +102,8 @@ class Trainer:
         self.method.finish(run)
         changed = bool(curve) or index > 0
         if (count := self.method.calibration(self.training)) and changed:
-            recalibrate_(run.model, batches, self.training.batch_size, count)
+            t = self.training
+            recalibrate_(run.model, batches.epoch(t.batch_size, t.augment, t.seed, index, len(curve)), count)
         run.masking.apply_()
         state = copied(run.model.state_dict())
         finite(state, f"weights at the end of level {index}")
