@@ -28,19 +28,20 @@ def trusted(state: State, sensor: str, low: float, high: float) -> float | None:
     return reading.value
 
 
-def slowdown_of(state: State, unsure: float) -> float:
+def slowdown_of(state: State, unsure: float, *, fades: bool = True) -> float:
     """Service time over profiled time, to plan with; nan if what was measured cannot be.
 
     Args:
         state: What is known.
         unsure: A device that was never measured, or not in the last `MAX_AGE_S`, is taken to be this much slower
-            than profiled, or than it was when it was slower; the latter fades.
+            than profiled, or than it was when it was slower.
+        fades: The latter counts for less and less; not for a policy that probes.
     """
     if not SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]:
         return math.nan
     if 0 <= state.slowdown_age_s <= MAX_AGE_S:
         return state.slowdown
-    faded = math.pow(0.5, max(0.0, state.slowdown_age_s - MAX_AGE_S) / HALVES_S)
+    faded = math.pow(0.5, max(0.0, state.slowdown_age_s - MAX_AGE_S) / HALVES_S) if fades else 1.0
     return (1 + (max(state.slowdown, 1.0) - 1) * faded) * unsure
 
 

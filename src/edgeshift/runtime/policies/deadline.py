@@ -90,7 +90,7 @@ class Deadline(Policy):
 
     def choose(self, state: State, ladder: Ladder) -> Decision:
         """See `Policy.choose`. Remembers the risks and the steps of the backlog since the device was idle."""
-        slowdown = slowdown_of(state, self.unsure)
+        slowdown = slowdown_of(state, self.unsure, fades=False)
         memory = state.memory if len(state.memory) == REMEMBERED else (*PRIOR, 0.0)
         if not (slowdown > 0 and loads_are_sane(state)):
             return Decision(0, "unsure", state.deadline_s > 0 or not self.reject, memory)
