@@ -237,9 +237,8 @@ def main() -> None:
                 {"change": change, "judged": f"the other {len(parents) - TOLD} of the last, {TOLD} measured beside",
                  **beside(parents, guess, truth, TOLD)}
             )  # fmt: skip
-            if IN_TURNS.exists():
-                visit = in_one_visit(everything)
-                rows.append(replayed(visit, lines, anchors, f"{change}, all in one visit", target)[0])
+            visit = in_one_visit(everything)
+            rows.append(replayed(visit, lines, anchors, f"{change}, all in one visit", target)[0])
     given_samples, base = hidden(everything, lines, anchors), everything.column(BASE)
     times = json.loads(NARROWED.read_text())
     fitted = MODELS.make("what_if").fit(given_samples, BASE)

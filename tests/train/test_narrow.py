@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -151,7 +152,7 @@ def test_a_level_comes_out_as_if_dead_channels_had_been_computed(
     monkeypatch.setattr(Narrow, "of", classmethod(lambda *a: used.append(of(*a)) or used[-1]))
     small = levels("small")
     assert any(used), "the smaller network was trained"
-    monkeypatch.setattr(Run, "settle", lambda self, images: setattr(self, "settled", True))
+    monkeypatch.setattr(Run, "settle", lambda self, images: setattr(self, "settled", True) or True)
     whole = levels("whole")
     for one, other in zip(small, whole, strict=True):
         for name, tensor in one.state.items():
@@ -164,3 +165,30 @@ def test_a_level_comes_out_as_if_dead_channels_had_been_computed(
             torch.testing.assert_close(
                 tensor[alive], other.state[name][alive], rtol=2e-2, atol=2e-3, msg=name
             )
+
+
+def test_a_run_says_that_it_computes_dead_channels_too(task: Task, tmp_path: Path) -> None:
+    def depthwise() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return nn.Sequential(
+                nn.Conv2d(1, 8, 3, bias=False),
+                nn.Conv2d(8, 8, 3, groups=8, bias=False),
+                nn.Flatten(),
+                nn.Linear(128, 10),
+            )
+
+    class Heard(Silent):
+        said: ClassVar[list[str]] = []
+
+        def say(self, line: str) -> None:
+            self.said.append(line)
+
+    rows = torch.arange(8).numpy()[:, None]
+    read = torch.arange(128).numpy().reshape(8, 16)
+    group = ChannelGroup("0", {"0.weight": rows, "1.weight": rows}, 1.0, columns={"3.weight": read})
+    own = Task(depthwise, task.train, task.validation, task.mean, task.std, (group,))
+    training = Training(epochs=1, batch_size=64, lr=0.02, threads=1, bf16="off")
+    made = METHODS.make("one_shot", pattern="channel")
+    list(run_levels(made, own, training, (1.0, 0.5), tmp_path, Heard()))
+    assert any("dead channels are computed too" in line for line in Heard.said)

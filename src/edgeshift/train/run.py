@@ -80,8 +80,8 @@ class Run:
         self.masking.set_(masks, self.optimizer)
         self.live = None
 
-    def settle(self, images: Tensor) -> None:
-        """From here on masks stay: compute no more than what they leave.
+    def settle(self, images: Tensor) -> bool:
+        """From here on masks stay: compute no more than what they leave; False if the model does not run on that.
 
         Args:
             images: `(n, C, H, W)`, normalised; both networks must give the same outputs for them.
@@ -90,6 +90,7 @@ class Run:
         narrow = Narrow.of(self.model, self.masking.tensors, self.task.groups, self.macs)
         if narrow and agree(self.model, lambda: self.model(images), lambda: narrow.run(self.model, images)):
             self.narrow = narrow
+        return narrow is None or self.narrow is not None
 
     def outputs(self, images: Tensor) -> Tensor:
         """Outputs `(n, classes)` of the network as it stands."""

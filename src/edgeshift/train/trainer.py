@@ -175,8 +175,8 @@ class Trainer:
         seen, rate, spent, note = 0, 0.0, 0.0, ""
         run.model.train()
         for images, labels in drawn:
-            if not run.settled and self.method.settled(run):
-                run.settle(images[:CHECKED])
+            if not run.settled and self.method.settled(run) and not run.settle(images[:CHECKED]):
+                self.progress.say("dead channels are computed too: the model's own code states its widths")
             rate = training.rate(run.index, run.step, run.steps, run.steps_per_epoch)
             spent += self.method.spent(run) * len(labels)
             outputs, loss = self.step(run, images, labels, teacher, rate)

@@ -183,25 +183,28 @@ class AllInOne(TrainsOnce):
 
     def part(self, run: Run, k: int, images: Tensor) -> Tensor:
         """Outputs of one ratio; once scores are final its dead channels are not computed."""
-        if run.step < self.settle * run.steps:
-            soft: Tensor = functional_call(run.model, self.form(run, k), (images,))
-            return soft
-        if k not in run.forms:
-            shapes = {n: p.shape for n, p in run.masking.parameters.items()}
-            chosen = {g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in self.groups(run)}
-            masks = row_masks(chosen, self.groups(run), shapes)
-            found, few = Narrow.of(run.model, masks, run.task.groups, run.macs), images[:CHECKED]
+        if run.step >= self.settle * run.steps:
+            if k not in run.forms:
+                run.forms[k] = self.narrow(run, k, images[:CHECKED])
+            if (narrow := run.forms[k]) is not None:
+                return narrow.run(run.model, images, learning(self.own(run, k)))
+        outputs: Tensor = functional_call(run.model, self.form(run, k), (images,))
+        return outputs
 
-            def whole() -> Tensor:
-                outputs: Tensor = functional_call(run.model, self.form(run, k), (few,))
-                return outputs
-
-            small = partial(found.run, run.model, few, self.own(run, k)) if found else whole
-            run.forms[k] = found if found and agree(run.model, whole, small) else None
-        if (narrow := run.forms[k]) is not None:
-            return narrow.run(run.model, images, learning(self.own(run, k)))
-        masked: Tensor = functional_call(run.model, self.form(run, k), (images,))
-        return masked
+    def narrow(self, run: Run, k: int, images: Tensor) -> Narrow | None:
+        """The smaller network of one ratio; None where there is none that gives the same outputs."""
+        groups = self.groups(run)
+        shapes = {n: p.shape for n, p in run.masking.parameters.items()}
+        masks = row_masks({g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in groups}, groups, shapes)
+        found = Narrow.of(run.model, masks, run.task.groups, run.macs)
+        if found is None:
+            return None
+        whole = partial(functional_call, run.model, self.form(run, k), (images,))
+        return (
+            found
+            if agree(run.model, whole, partial(found.run, run.model, images, self.own(run, k)))
+            else None
+        )
 
     def own(self, run: Run, k: int) -> dict[str, Tensor]:
         """What belongs to one ratio alone."""
