@@ -102,3 +102,14 @@ def test_the_nearest_under_the_target_is_chosen_not_the_nearest() -> None:
     # At 0.95 the large one takes 41.05 ms, 1.05 above a target of 40, the middle one 20.5.
     state = State(0, 2, sensors={"cpufreq": Reading(0.95)})
     assert Frequency(inner=Fixed(variant=-1), target_ms=40.0).choose(state, LADDER).variant == 1
+
+
+def test_a_clock_that_reads_too_low_chooses_no_larger_variant() -> None:
+    rungs = Ladder((Profile("a", "a", 0.5, 1.0, 1.0), Profile("b", "b", 0.6, 17.0, 17.0)))
+
+    def chosen(clock: float) -> int:
+        sensors = {"cpufreq": Reading(clock, 0.0)}
+        state = State(0, 0, deadline_s=0.25, slowdown=1.0, slowdown_age_s=0.0, sensors=sensors)
+        return Frequency(inner=Fixed(variant=-1, reject=False)).choose(state, rungs).variant
+
+    assert [chosen(clock) for clock in (1.0, 0.06, 0.044, 1e-3)] == [1, 0, 0, 0]

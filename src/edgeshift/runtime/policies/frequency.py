@@ -10,7 +10,9 @@ from edgeshift.runtime.policies.shape import Policy
 from edgeshift.runtime.state import Decision, Ladder, Profile, State
 
 # No governor goes below a twentieth of the full clock; above full is boost.
-PLAUSIBLE_SHARE = (0.05, 1.5)
+LOWEST, HIGHEST = 0.05, 1.5
+# Zero is a broken sensor.
+TINY = 1e-6
 # How much a point of the fit counts after one more came; half of 700 points.
 KEPT = 0.999
 # Points and variance of 1/f before the fit is used: three clocks 0.2 apart give 0.1.
@@ -60,9 +62,10 @@ class Frequency(Policy):
         size = HEAD + SUMS * (1 + len(ladder))
         memory = state.memory[:size] if len(state.memory) >= size else (0.0,) * size
         rest = state.but(memory=state.memory[size:])
-        clock = trusted(state, "cpufreq", *PLAUSIBLE_SHARE)
+        clock = trusted(state, "cpufreq", TINY, HIGHEST)
+        too_low = clock is not None and clock < LOWEST  # very slow or broken: no reason for a larger variant
         fresh = 0 <= state.slowdown_age_s <= MAX_AGE_S and SLOWDOWNS[0] <= state.slowdown <= SLOWDOWNS[1]
-        if clock is None and not fresh:
+        if too_low or (clock is None and not fresh):
             return answered_by(self.inner, rest, ladder, 0, "clock unknown", memory)
         target_ms = self.target_ms or self.margin * 1000 * state.deadline_s
         top = 0
