@@ -27,7 +27,7 @@ from edgeshift.core.files import FULL, json_bytes, read_json, sha256_file, sync_
 from edgeshift.core.recipe import canonical
 from edgeshift.runtime.backends.shape import Backend
 
-FORMAT = 2
+FORMAT = 3
 # CPU flags that decide which kernels a runtime picks and how it lays weights out; the rest differ between
 # machines that may share a file.
 PREFIXES = ("avx", "fma", "f16c", "amx", "sse4", "asimd", "sve", "i8mm", "bf16", "sme", "neon", "rvv")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadPortfolio, BadValue, DiskFull, OutOfMemory, VariantFailed
 from edgeshift.formats import TensorSpec, first_line, refuse_external_data
+from edgeshift.runtime.aligned import aligned, write_holes
 from edgeshift.runtime.backends.shape import Backend, Model
 
 # ORT prints below this level on stderr; what it raises says the same.
@@ -107,6 +108,7 @@ class Onnxruntime(Backend):
             if _no_room(target, len(onnx)):
                 raise DiskFull(f"disk must have room for {target.name}, got a full disk") from error
             raise
+        write_holes(target, aligned(target.read_bytes()))
 
     def open(self, source: Path | bytes, threads: int) -> Model:
         """See `Backend.open`."""
