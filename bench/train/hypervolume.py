@@ -2,6 +2,7 @@
 """Hypervolume of the accuracy-latency front: ours over iterative magnitude with rewinding, at equal training cost.
 
     python -m bench.train.hypervolume --out build/hypervolume          # GPU: hours
+    python -m bench.train.hypervolume --out build/narrow --widths 16 32 64 128 128 --epochs 5    # an hour on one core
     python -m bench.train.hypervolume --out build/quick --quick        # digits, seconds per level
 
 The same epochs per level and number of levels on every side, so equal training cost where masked training costs what
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Run, keep, table
+from bench.train.together import AT_ONCE
 from edgeshift.derive.comparison import Comparison, compare
 from edgeshift.derive.job import Job
 from edgeshift.reports import compared, write_comparison
 
 TARGET = 1.3
+# Shares of weights for the baseline, of cost for soft_masking and slimming.
+LEVELS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 OPTIONS: dict[str, dict[str, Any]] = {
     "iterative_magnitude": {},
-    "soft_masking": {"multiple": 8, "decay": 2e-3, "momentum": 0.99, "warmup": 0.05, "ramp": 0.5},
+    "soft_masking": {**AT_ONCE, "multiple": 8},
     "network_slimming": {"cost": "macs"},
 }
 QUICK: dict[str, dict[str, Any]] = {
@@ -35,8 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/hypervolume"))
     parser.add_argument("--model", default="vgg16_bn")
+    parser.add_argument("--widths", type=int, nargs="+", help="of a VGG's stages, instead of its own")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--methods", nargs="+", default=list(OPTIONS), help="the first is the baseline")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
@@ -44,11 +50,14 @@ def main() -> None:
         model="resnet8" if asked.quick else asked.model,
         data="digits" if asked.quick else "cifar10",
         out=asked.out,
-        levels=(1.0, 0.5, 0.25) if asked.quick else (1.0, 0.6, 0.4, 0.25, 0.15, 0.1, 0.05, 0.02),
+        model_options={"widths": asked.widths} if asked.widths else {},
+        train_options={} if asked.quick else {"bf16": "on"},
+        levels=(1.0, 0.5, 0.25) if asked.quick else LEVELS,
         epochs=3 if asked.quick else asked.epochs,
         threads=1,
     )
-    options = QUICK if asked.quick else OPTIONS
+    known = QUICK if asked.quick else OPTIONS
+    options = {method: known[method] for method in asked.methods}
     found = compare(Comparison(job, tuple(options), tuple(asked.seeds), options, asked.workers))
     facts = compared({(e.method, e.seed): p for e, p in found.items()})
     write_comparison(facts, asked.out / "comparison.html")
@@ -62,6 +71,9 @@ def main() -> None:
     print(findings[0])
     if not asked.quick:
         says = "Hypervolume of the accuracy-latency front over DNNShifter's way."
+        findings.append(
+            f"{asked.model}, widths {asked.widths or 'its own'}, {asked.epochs} epochs a level, levels {LEVELS}."
+        )
         keep(Run("train_hypervolume", says, seeds=tuple(asked.seeds)), [*rows, *facts["variants"]], findings)
 
 

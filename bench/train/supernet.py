@@ -2,6 +2,7 @@
 """Variants from one supernet, each beside the same architecture trained alone for the same epochs.
 
     python -m bench.train.supernet --out build/supernet            # GPU: hours
+    python -m bench.train.supernet --out build/narrow --model vgg11_bn --widths 16 32 64 128 128 --epochs 12   # CPU
     python -m bench.train.supernet --out build/quick --quick       # digits, a minute
 
 The supernet's step makes one pass for the dense network and one for each form, so it costs up to three times a dense
@@ -25,12 +26,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/supernet"))
     parser.add_argument("--model", default="resnet56")
+    parser.add_argument("--widths", type=int, nargs="+", help="of a VGG's stages, instead of its own")
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     model, data, epochs = ("resnet8", "digits", 4) if asked.quick else (asked.model, "cifar10", asked.epochs)
-    shared = {"data": data, "levels": LEVELS, "epochs": epochs, "seed": asked.seed, "quick": True}
+    shared = {
+        "data": data,
+        "model_options": {"widths": asked.widths} if asked.widths else {},
+        "train_options": {} if asked.quick else {"bf16": "on"},
+        "threads": 1,
+        "levels": LEVELS,
+        "epochs": epochs,
+        "seed": asked.seed,
+        "quick": True,
+    }
     options = {"least": LEVELS[-1]}
     one = bench(
         built(asked.out / "one", model, "supernet", options, **shared), batch_sizes=(1,), memory=False
@@ -58,6 +69,7 @@ def main() -> None:
         f"{good} of {len(rows)} variants within {POINTS} points of training alone; asked: {VARIANTS}: "
         f"{'met' if good >= VARIANTS else 'short'}.",
         f"Training all alone costs {costs[1] / costs[0]:.2f} times what the supernet does, in counted MACs.",
+        f"{model}, widths {asked.widths or 'its own'}, {data}, {epochs} epochs; one seed.",
     ]
     print("\n".join(findings))
     if not asked.quick:
