@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.record import RECORDS, Run, keep, table
 from bench.train.portfolios import export, from_levels
+from bench.train.together import FIRST_PASS
 from edgeshift.core.values import Measurement, ModelRef
 from edgeshift.derive.job import Job
 from edgeshift.formats import export_onnx, open_onnx
@@ -208,7 +209,11 @@ def resnet_rows(folder: Path, facts: Mapping[str, Any], kind: str, size: str) ->
 
 def all_in_one(trained: Path, out: Path) -> None:
     """Ratios of one weight set."""
-    for name, model in (("r20-aio-0", "cifar10_resnet20"), ("vgg-aio-0", "vgg16_bn")):
+    for name, model in (
+        ("r20-aio-0", "cifar10_resnet20"),
+        ("vgg-aio-0", "vgg16_bn"),
+        ("vggfirst-aio-0", FIRST_PASS),
+    ):
         folder = trained / name
         if not list(folder.glob("test-*.json")):
             print(f"{name} is not there")
@@ -226,7 +231,7 @@ def all_in_one(trained: Path, out: Path) -> None:
             f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, "
             f"{sum(v is not None for v in alone.values())} of them trained alone for comparison."
         ]
-        claim = f"train_all_in_one_{model.removeprefix('cifar10_')}"
+        claim = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
         repeats = "in turns, see edgeshift.measure"
         keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)

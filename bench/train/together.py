@@ -41,6 +41,8 @@ from edgeshift.train.methods.scratch import redraw_
 
 # Levels of networks above this size are not packed when they are dense.
 LARGE = 10_000_000
+# VGG-16 after one pass of pruning, trained: what a CPU can train further.
+FIRST_PASS = "bench.train.vgg_again:first_pass"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.16)
 
 
@@ -133,10 +135,7 @@ def jobs(table: str) -> list[JobOf]:
         ),
         *(r20("r20-soft", "soft_masking", seed) for seed in range(3)),
         *(r20("r20-tp", "torch_pruning", seed) for seed in range(3)),
-        *(
-            JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, {**FAIR, "first_epochs": None})
-            for r in (1.0, *RATIOS)
-        ),
+        *(JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, FAIR) for r in (1.0, *RATIOS)),
         JobOf(
             "vgg-imp-0", "vgg16_bn", "iterative_magnitude", (1.0, 0.2, 0.05, 0.01), {"rewind_steps": 352}, vgg
         ),
@@ -164,6 +163,18 @@ def jobs(table: str) -> list[JobOf]:
             JobOf(f"vgg-alone-{r}", "vgg16_bn", "alone", (r,), {"multiple": 16}, {**VGG, "epochs": 30})
             for r in (1.0, *RATIOS[1:6])
         ),
+        JobOf(
+            "vggfirst-aio-0",
+            FIRST_PASS,
+            "all_in_one",
+            (1.0, *RATIOS[1:6]),
+            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 2, "settle": 0.1},
+            FAIR,
+        ),
+        *(
+            JobOf(f"vggfirst-alone-{r}", FIRST_PASS, "alone", (r,), {"multiple": 16}, FAIR)
+            for r in RATIOS[1:6]
+        ),
     ]
     return found
 
@@ -186,6 +197,11 @@ def began(job: JobOf) -> tuple[nn.Module, Any]:
         load_weights(model, ref.name)
     scaling = (ref.mean, ref.std) if ref.mean else (tuple(data.mean), tuple(data.std))
     return model.eval(), (ref, *scaling)
+
+
+def is_trained(job: JobOf) -> bool:
+    """Whether a job's model comes with trained weights."""
+    return job.model == FIRST_PASS or job.model in pretrained()
 
 
 def narrowed(
@@ -245,16 +261,14 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
         training = Training(**{**training.__dict__, "first_epochs": None})
         method, levels, options = "one_shot", (1.0,), {}
     elif job.method == "alone":
-        trained = ref.name in pretrained()
+        trained = is_trained(job)
         teacher = partial(deepcopy, model) if trained else None
         seed = None if trained else job.seed
         model = narrowed(model, sample, levels[0], int(job.options.get("multiple", 4)), seed)
         method, levels, options = "one_shot", (1.0,), {}
     else:
         groups = channel_groups(model, sample)
-        teacher = (
-            partial(deepcopy, model) if job.method == "all_in_one" and ref.name in pretrained() else None
-        )
+        teacher = partial(deepcopy, model) if job.method == "all_in_one" and is_trained(job) else None
     task = Task(partial(deepcopy, model), splits["train"], splits["validation"], mean, std, groups, teacher)
     test = batches_of(splits["test"], mean, std, device="cpu" if device == "cpu" else "cuda")
     facts = {
