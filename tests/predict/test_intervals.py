@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeshift.core.errors import BadValue
-from edgeshift.predict.intervals import Prior, conformal, coverage, interval, normal, student
+from edgeshift.predict.intervals import Prior, conformal, coverage, interval, normal, of_groups, student
 
 
 def test_nine_residuals_at_nine_tenths_give_their_largest() -> None:
@@ -20,6 +20,25 @@ def test_nineteen_residuals_at_nine_tenths_give_the_eighteenth() -> None:
 
 def test_the_sign_of_a_residual_does_not_matter() -> None:
     assert conformal(-np.arange(1.0, 20), 0.9) == 18
+
+
+def test_nine_groups_at_nine_tenths_give_the_largest_residual() -> None:
+    assert of_groups([np.array([float(i)]) for i in (1, -9, 2, 3, 4, 5, 6, 7, 8)], 0.9) == 9
+
+
+@pytest.mark.parametrize("groups", [0, 1, 8])
+def test_fewer_than_nine_groups_promise_nothing_at_nine_tenths(groups: int) -> None:
+    assert of_groups([np.ones(50)] * groups, 0.9) == math.inf
+
+
+def test_a_group_of_many_residuals_has_no_more_say() -> None:
+    # Each of two groups has a third: the four ones reach 1/3, the ten 2/3.
+    assert of_groups([np.array([1.0, 1, 1, 1]), np.array([10.0])], 0.5) == 10
+
+
+def test_an_empty_group_is_refused() -> None:
+    with pytest.raises(BadValue, match="residuals must be at least one, finite"):
+        of_groups([np.zeros(0)])
 
 
 def test_few_residuals_give_the_t_half_width() -> None:

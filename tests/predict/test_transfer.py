@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgeshift.core.errors import BadValue, UnknownName
+from edgeshift.predict.features import encoder
 from edgeshift.predict.hold_out import Trial, hide, hold_out, split, summary
 from edgeshift.predict.models.count_ridge import CountRidge
 from edgeshift.predict.models.device_net import DeviceNet
@@ -51,6 +52,48 @@ def test_a_device_that_runs_another_view_of_the_graph_is_found_out() -> None:
 
 def test_without_a_measurement_the_order_is_already_known() -> None:
     assert hold_out(DeviceNet(), fleet(), Trial("d0", 0, known=200, judged=150)).score.spearman > 0.9
+
+
+def test_counts_are_tilts_in_standard_deviations_and_codes_are_none() -> None:
+    names = ("count_a", "at/0_x")
+    samples = Samples(np.array([[1.0, 0], [3, 1]]), np.ones((2, 0)), (), names)
+    # Mean 2, standard deviation 1; the code's column is left out.
+    assert encoder(samples).standard_counts(samples).tolist() == [[-1.0], [1.0]]
+
+
+def test_a_table_of_codes_alone_tilts_by_its_codes() -> None:
+    samples = Samples(np.array([[0.0, 1], [1, 0]]), np.ones((2, 0)), (), ("at/0_x", "at/0_y"))
+    assert encoder(samples).standard_counts(samples).tolist() == [[-1.0, 1.0], [1.0, -1.0]]
+
+
+def test_a_cost_that_rises_by_a_share_per_count_is_learnt_where_no_price_says_so() -> None:
+    samples = fleet(noise=0.002)
+    big = samples.features[:, 0]
+    tilted = samples.cost.copy()
+    # 15 % of the whole cost for each standard deviation: more than prices of other devices can tell.
+    tilted[:, 0] *= np.exp(0.15 * (big - big.mean()) / big.std())
+    samples = replace(samples, cost=tilted)
+    seen, _ = hide(samples, Trial("d0", 30, known=200, judged=150))
+    found = DeviceNet(rehearsals=0, refits=0).fit(seen, "d0")
+    # The last six steps are the six counts' tilts.
+    steps = found.beliefs[0].mean[-6:]
+    assert int(np.argmax(np.abs(steps))) == 0
+    assert steps[0] > 0.03
+
+
+def test_without_a_measurement_eleven_families_calibrate_and_seven_do_not() -> None:
+    trial = Trial("d0", 0, known=200, judged=150)
+    few, enough = (hold_out(DeviceNet(), fleet(n), trial).prediction for n in (8, 12))
+    assert few.source == (
+        "device_net, no measurement, no spec sheet, interval from 7 other families, too few to calibrate it"
+    )
+    assert enough.source == "device_net, no measurement, no spec sheet, interval from 11 other families"
+
+
+def test_a_family_counts_once_however_many_devices_it_has() -> None:
+    samples = replace(fleet(12), families={f"d{j}": "f" for j in range(1, 6)})
+    found = hold_out(DeviceNet(), samples, Trial("d0", 0, known=200, judged=150)).prediction
+    assert found.source.endswith("interval from 7 other families, too few to calibrate it")
 
 
 def test_transfer_beats_the_ridge_on_ten_measurements() -> None:

@@ -14,8 +14,12 @@ Matrix = NDArray[np.float64]
 
 def counts_only(samples: Samples) -> Matrix:
     """The features without one-hot codes (`at/...`): what a regression on few networks can bear."""
-    kept = [i for i, name in enumerate(samples.feature_names) if not name.startswith("at/")]
+    kept = _counted(samples.feature_names)
     return samples.features[:, kept] if kept else samples.features
+
+
+def _counted(names: tuple[str, ...]) -> list[int]:
+    return [i for i, name in enumerate(names) if not name.startswith("at/")]
 
 
 def views_of(names: tuple[str, ...]) -> dict[str, list[int]]:
@@ -73,6 +77,16 @@ class Encoder:
         """`(n, q)`: coordinates in which nearby networks are alike."""
         self._fits(samples)
         return _near((samples.features - self.centre) / self.spread, self.landmarks) @ self.mix
+
+    @property
+    def counted(self) -> list[int]:
+        """Columns of the raw features that are no one-hot codes; all of a table without names."""
+        return _counted(self.names) or list(range(self.width))
+
+    def standard_counts(self, samples: Samples) -> Matrix:
+        """`(n, c)`: the columns `counted`, in standard deviations from their mean."""
+        self._fits(samples)
+        return ((samples.features - self.centre) / self.spread)[:, self.counted]
 
     def _added(self, samples: Samples) -> Matrix:
         self._fits(samples)

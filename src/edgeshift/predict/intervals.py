@@ -2,6 +2,7 @@
 """How far from a prediction the truth may lie: half-widths in log units from errors on held-out networks."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,34 @@ def conformal(residuals: NDArray[np.float64], level: float = 0.9) -> float:
         return float(np.sort(np.abs(residuals))[rank - 1])
     rms = math.sqrt(float(np.mean(np.square(residuals))))
     return student(n, level) * rms * math.sqrt(1 + 1 / n)
+
+
+def of_groups(residuals: Sequence[NDArray[np.float64]], level: float = 0.9) -> float:
+    """The half-width that holds a residual of one more group with probability `level`; inf with too few groups.
+
+    Hierarchical conformal prediction (Lee, Barber and Willett, 2023, https://arxiv.org/abs/2306.06342): of K groups
+    each has an equal say, and so has the one to come, whose residuals may be anything. Below `level / (1 - level)`
+    groups (9 at 0.9) no finite width keeps the promise. It holds over groups: all residuals of one group may lie
+    outside.
+
+    Args:
+        residuals: K groups, each `(n,)`, truth minus prediction by a fit without the group.
+        level: Between 0 and 1.
+
+    Raises:
+        BadValue: If a group is empty or not finite, or the level is not between 0 and 1.
+    """
+    for group in residuals:
+        _check(group, level)
+    if not residuals:
+        return math.inf
+    sizes = np.concatenate([np.abs(group) for group in residuals])
+    share = np.concatenate([np.full(len(group), 1 / len(group)) for group in residuals]) / (
+        len(residuals) + 1
+    )
+    order = np.argsort(sizes, kind="stable")
+    reached = np.flatnonzero(np.cumsum(share[order]) >= level - 1e-9)
+    return float(sizes[order][reached[0]]) if len(reached) else math.inf
 
 
 def student(freedom: float, level: float) -> float:

@@ -71,6 +71,27 @@ def rehearse(
     return Plan(settings, Prior(scale, _weight(squares, len(known)), quantiles))
 
 
+def strangers(teachers: Teachers, samples: Samples, seed: int) -> tuple[Matrix, ...]:
+    """Log errors in predicted deviations on the devices of each family, unmeasured and taught by the others alone.
+
+    Args:
+        teachers: The other devices.
+        samples: Their costs and spec sheets.
+        seed: Of the draw of judged networks.
+    """
+    rng = np.random.default_rng(seed)
+    nothing = np.zeros(0, np.int64)
+    found = []
+    for family in sorted(set(teachers.families)):
+        others = teachers.without([family])
+        members = [d for d, f in zip(teachers.devices, teachers.families, strict=True) if f == family]
+        errors = [_play(others, samples, member, nothing, rng) for member in members]
+        known = [error for played in errors if played is not None for error in [played[1]]]
+        if known:
+            found.append(np.concatenate(known))
+    return tuple(found)
+
+
 def _weight(squares: list[float], k: int) -> float:
     """How many residuals the rehearsals' scale is worth: much if it varied little from device to device."""
     if k == 0 or len(squares) < 3:

@@ -55,7 +55,7 @@ def directions(teachers: Teachers, samples: Samples) -> Matrix:
     return np.hstack([*columns, np.ones((len(base), 1))])
 
 
-SHARES = (1.0, 0.5, 0.3, 0.03)
+SHARES = (1.0, 0.5, 0.3, 0.03, 0.017)
 
 
 def _variance(samples: Samples, rows: Rows, target: str, count: int, rng: np.random.Generator) -> Rows:

@@ -12,9 +12,9 @@ from edgeshift.core.errors import BadValue
 from edgeshift.predict.adapt import Belief, answer, believe, refitted, unmeasured, ways
 from edgeshift.predict.draws import draw
 from edgeshift.predict.features import Matrix
-from edgeshift.predict.intervals import Prior, conformal, interval
+from edgeshift.predict.intervals import Prior, conformal, interval, of_groups
 from edgeshift.predict.models.shape import Fitted, Model
-from edgeshift.predict.rehearse import rehearse
+from edgeshift.predict.rehearse import rehearse, strangers
 from edgeshift.predict.samples import Prediction, Samples
 from edgeshift.predict.specs import compiled
 from edgeshift.predict.teachers import Teachers, teach
@@ -33,7 +33,8 @@ class DeviceNet(Model):
 
     Attributes:
         rehearsals: Other families on which the adaptation is played through, as if each were the new
-            device: that sets how wide intervals must be, and which settings to expect. 0 = none.
+            device: that sets how wide intervals must be, and which settings to expect. 0 = none. Where nothing is
+            measured all other families are played, or none.
         refits: Most fits in which measurements are left out in turn: their errors set the intervals' width. 0 = the
             closed form, in no time, whose intervals are a tenth too narrow.
     """
@@ -69,6 +70,7 @@ class DeviceNet(Model):
         ready, level = teachers.about(samples, target)
         likely = ready.likely_views(said)
         errors = np.zeros(0)
+        away: tuple[Matrix, ...] = ()
         if len(known):
             inputs, cost = ways(teachers, samples.only(known)), samples.column(target)[known]
             start = plan.settings + np.log(likely)[:, None]
@@ -82,8 +84,9 @@ class DeviceNet(Model):
             ready = teachers
         else:
             beliefs = unmeasured(ready, level, likely)
+            away = strangers(teachers, samples, seed) if self.rehearsals else ()
             source = "device_net, no measurement" + ("" if target in samples.profiles else ", no spec sheet")
-        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, errors, samples.unit, source)
+        return FittedDeviceNet(ready, tuple(beliefs), plan.prior, errors, away, samples.unit, source)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class FittedDeviceNet(Fitted):
         beliefs: One per view.
         prior: How wide errors were in the rehearsals.
         errors: `(k,)`, log errors on the measured networks, each left out.
+        away: Where nothing is measured: errors on every other family as if it were the new one, see `strangers`.
         unit: Of the answers.
         source: For the reader.
     """
@@ -103,6 +107,7 @@ class FittedDeviceNet(Fitted):
     beliefs: tuple[Belief, ...]
     prior: Prior
     errors: Matrix
+    away: tuple[Matrix, ...] = ()
     unit: str = "ms"
     source: str = ""
 
@@ -112,16 +117,26 @@ class FittedDeviceNet(Fitted):
         Intervals are as wide as the target's own leave-one-out errors say, by rank (jackknife, Barber et al., Annals
         of Statistics 2021, https://arxiv.org/abs/1905.02928): of k errors the `ceil((k + 1) level)`-th, which on the
         average of draws covers `level` on every device and not only in the mean of devices. Where k is too small for
-        that rank (below 9 at level 0.9), the other devices' errors set the width.
+        that rank (below 9 at level 0.9), the other devices' errors set the width. Where nothing is measured, intervals
+        hold `level` over unseen families, not within one (`of_groups`): how far off the level of the whole device
+        is, is one draw for all its networks. With too few families for that, `source` says so.
         """
         middle, deviation = answer(self.beliefs, ways(self.teachers, queries))
-        k = len(self.errors)
+        k, source = len(self.errors), self.source
         if math.ceil((k + 1) * level - 1e-9) <= k:
             width = np.full(len(middle), conformal(self.errors, level))
         else:
             best = max(self.beliefs, key=lambda b: b.weight)
-            width = self.prior.half_width(best.left_out, level) * deviation
-        return interval(middle, width, level, self.source, self.unit)
+            known = self.prior.half_width(best.left_out, level)
+            if k == 0:
+                held = of_groups(self.away, level)
+                source += f", interval from {len(self.away)} other families"
+                if math.isfinite(held):
+                    known = held
+                else:
+                    source += ", too few to calibrate it"
+            width = known * deviation
+        return interval(middle, width, level, source, self.unit)
 
     def left_out(self) -> Matrix | None:
         """See `Fitted.left_out`."""
