@@ -28,6 +28,7 @@ from edgeshift.core.errors import BadPortfolio, BadValue, NotExact, NotInstalled
 from edgeshift.core.files import write_bytes
 from edgeshift.core.seeds import seed_for
 from edgeshift.formats import onnx_graph
+from edgeshift.formats.onnx_silent import silence_
 from edgeshift.formats.session import first_line, open_onnx
 
 # What torch's exporter writes without conversion; ORT reads it since 1.14.
@@ -202,6 +203,7 @@ def filled(template: Template, model: nn.Module) -> tuple[bytes, str]:
     if misfit:
         return b"", misfit
     onnx_graph.fold_batch_norm_(graph)
+    silence_(graph)
     if graph.ByteSize() > MAX_BYTES:
         raise BadValue("size of the ONNX file", graph.ByteSize(), f"at most {MAX_BYTES} bytes")
     return graph.SerializeToString(deterministic=True), ""
