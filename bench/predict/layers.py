@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.fleet.load import DATA, FRESH, TABLE, samples
+from bench.fleet.load import DATA, FRESH, MEMORY, TABLE, samples
 from bench.record import Run, keep, table
 from edgeshift.predict import MODELS
 from edgeshift.predict.intervals import coverage
@@ -22,6 +22,8 @@ from edgeshift.predict.samples import Samples
 
 MODEL_NAMES = ("macs", "count_ridge", "statistical", "stacked")
 PARTS = 5
+# Batch size at which each column of memory was measured; the graphs are at 1.
+BATCHES = {name: {"batch_size": int(name.rpartition("_")[2])} for name in MEMORY}
 COLUMNS = ["quantity", "member", "model", "mape", "within_10", "spearman", "coverage_90", "noise", "fit_s"]
 
 
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
     rows = []
-    for everything in (samples(), replace(samples(quantity="peak_memory"), quantity="peak_memory")):
+    for everything in (samples(), replace(samples(quantity="peak_memory"), profiles=BATCHES)):
         wanted = [m for m in given.members.split(",") if m] or list(everything.devices)
         for member in (m for m in wanted if m in everything.devices):
             if not given.parts and np.isnan(everything.column(member)[FRESH:]).all():
@@ -179,6 +181,9 @@ def findings(rows: list[dict[str, Any]]) -> list[str]:
                     f"({errors[0]:.1f} to {errors[-1]:.1f}); at most 5 % on {met}. Coverage of 90 % intervals "
                     f"{np.mean([r['coverage_90'] for r in mine if r['coverage_90'] is not None] or [np.nan]):.0f} %."
                 )
+                if quantity == "peak_memory":
+                    each = ", ".join(f"{row['member']} {row['mape']:.1f} %" for row in mine)
+                    found.append(f"peak_memory, {model}, column by column: {each}.")
     return found
 
 

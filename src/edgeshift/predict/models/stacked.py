@@ -64,7 +64,8 @@ class Stacked(Model):
         known, cost = measured(samples, target)
         if samples.quantity == "peak_memory" and len(known) >= self.least:
             fit = both(forest(self.trees, seed), ridge)
-            return footprint([networks[i] for i in known], cost, fit, seed, samples.unit)
+            batch_size = int(number_of(samples, target, "batch_size"))
+            return footprint([networks[i] for i in known], cost, fit, seed, samples.unit, batch_size)
         layers = layers_of(samples, target) if samples.quantity == "latency" else None
         call = number_of(samples, target, "probe_call_us") / 1000
         if layers is not None:
