@@ -32,6 +32,8 @@ from edgeshift.train.checkpoint import Folder
 from edgeshift.train.macs import counted
 
 POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
+# Points that a ratio of one weight set may lie under the same ratio trained alone.
+BEHIND = 0.7
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
 GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
 
@@ -218,17 +220,29 @@ def all_in_one(trained: Path, out: Path) -> None:
             print(f"{name} is not there")
             continue
         rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
+        start = name.partition("-")[0]
         alone = {
             float(f.name.rpartition("-")[2]): said(f)["test"][1.0]
-            for f in trained.glob(f"{name.partition('-')[0]}-alone-*")
+            for f in trained.glob(f"{start}-alone-*")
             if (f / "done.json").exists()
         }
+        slim = trained / f"{start}-slim-0"
+        slimmed = said(slim)["test"] if (slim / "facts.json").exists() else {}
         kept = [json.loads(p.read_text())["kept"] for p in sorted((folder / "levels").glob("level-*.json"))]
-        rows = [{**r, "kept": k, "alone_test": alone.get(k)} for r, k in zip(rows, kept, strict=True)]
+        rows = [
+            {**r, "kept": k, "alone_test": alone.get(k), "slimmed_test": slimmed.get(k)}
+            for r, k in zip(rows, kept, strict=True)
+        ]
         print(table(rows, list(rows[0])))
+        behind = [round(100 * (r["alone_test"] - r["test"]), 2) for r in rows if r["alone_test"] is not None]
+        above = [round(100 * (r["test"] - r["slimmed_test"]), 2) for r in rows[1:] if r["slimmed_test"]]
         findings = [
-            f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, "
-            f"{sum(v is not None for v in alone.values())} of them trained alone for comparison."
+            f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, {len(behind)} of them trained alone "
+            "for as many.",
+            f"Points behind the ratio trained alone: {behind}; {sum(b <= BEHIND for b in behind)} of {len(behind)} "
+            f"within {BEHIND}.",
+            f"Points above network slimming at the same share of multiply-accumulates: {above}"
+            + (f" ({epochs(slim)} epochs by level)." if above else " (not trained)."),
         ]
         claim = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
