@@ -107,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--name", default="predict_published_splits", help="of the record")
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
@@ -144,7 +145,7 @@ def main() -> None:
         return
     keep(
         Run(
-            claim="predict_published_splits",
+            claim=given.name,
             says="Spearman correlation with 20 target measurements on published device splits, and with none, from the "
             "spec sheet alone where there is one (eagle_*, eyeriss and fpga have none); sources measured on 900 "
             "networks. Ours is judged on networks nobody measured, the published figures on all. The columns "
