@@ -78,7 +78,7 @@ def main() -> None:
             rows,
             findings,
         )
-        export(one, "train_supernet", [v.name for v in one])
+        export(one, "train_supernet", [r["variant"] for r in rows if r["behind_points"] <= POINTS])
 
 
 if __name__ == "__main__":
