@@ -34,5 +34,5 @@ def test_the_blocks_of_the_guide_run(tmp_path: Path) -> None:
 
 def test_every_record_that_the_guide_names_is_there() -> None:
     names = re.findall(r"`((?:predict|plan)_[a-z0-9_*]+)`", GUIDE.read_text(encoding="utf-8"))
-    assert len(names) == 8
+    assert len(names) >= 8
     assert [name for name in names if not list(RECORDS.glob(name))] == []
