@@ -22,7 +22,7 @@ from edgeshift.models import build, example, resolve
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
 from edgeshift.runtime.backends.shape import Model
 
-NETWORKS = ("resnet8", "resnet20", "resnet56", "vgg11_bn", "vgg16_bn", "mobilenetv2", "densenetbc100")
+NETWORKS = ("resnet8", "resnet20", "resnet56", "vgg11_bn", "vgg16_bn", "mobilenetv2", "densenetbc100_12")
 WAYS = ("as ONNX Runtime writes it", "as we keep it", "owned")
 
 
