@@ -11,6 +11,7 @@ judged where it was trained, by the same code, and its latency does not depend o
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from bench.record import RECORDS, Run, keep, table
 from bench.train.portfolios import export, from_levels
 from bench.train.together import FIRST_PASS
-from edgeshift.core.values import Measurement, ModelRef
+from edgeshift.core.values import Measurement, ModelRef, Variant
 from edgeshift.derive.job import Job
 from edgeshift.formats import export_onnx, open_onnx
 from edgeshift.graph import shrink
@@ -61,6 +62,39 @@ def timed(portfolio: Portfolio, ref: ModelRef) -> tuple[Measurement, ...]:
     return latencies(sessions, one)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The network that variants are judged against: accuracies 0..1, parameters, multiply-accumulates, latency."""
+
+    test: float
+    validation: float
+    parameters: int
+    macs: float
+    latency_ms: float
+
+
+def row(run: str, variant: Variant, latency: Measurement, whole: Whole, trained_on: str) -> dict[str, Any]:
+    """One variant beside its whole network."""
+    test = variant.accuracy["test"]
+    return {
+        "run": run,
+        "variant": variant.name,
+        "test": test,
+        "validation": variant.accuracy["validation"],
+        "whole_test": whole.test,
+        "whole_validation": whole.validation,
+        "lost_points": round(100 * (whole.test - test), 2),
+        "parameters": variant.parameters,
+        "fewer_parameters": round(whole.parameters / variant.parameters, 3),
+        "fewer_macs": round(whole.macs / variant.macs, 3),
+        "latency_ms": latency.value,
+        "latency_spread": latency.spread,
+        "faster": round(whole.latency_ms / latency.value, 3),
+        "proof": variant.proof.max_error_float64,
+        "trained_on": trained_on,
+    }
+
+
 def rows_of(folder: Path, out: Path, model: str, method: str) -> tuple[list[dict[str, Any]], Portfolio]:
     """The variants of one job beside its whole network."""
     ref = resolve(model, classes=10, input_shape=(3, 32, 32))
@@ -70,24 +104,9 @@ def rows_of(folder: Path, out: Path, model: str, method: str) -> tuple[list[dict
     whole, *each = timed(portfolio, ref)
     macs = counted(build_model(ref).eval(), example(ref)[:1], ()).dense
     dense = json.loads((folder / "levels" / "level-00.json").read_text())["validation_accuracy"]
+    known = Whole(facts["test"][1.0], dense, facts["parameters"], macs, whole.value)
     rows = [
-        {
-            "run": folder.name,
-            "variant": v.name,
-            "test": v.accuracy["test"],
-            "validation": v.accuracy["validation"],
-            "whole_test": facts["test"][1.0],
-            "whole_validation": dense,
-            "lost_points": round(100 * (facts["test"][1.0] - v.accuracy["test"]), 2),
-            "parameters": v.parameters,
-            "fewer_parameters": round(facts["parameters"] / v.parameters, 3),
-            "fewer_macs": round(macs / v.macs, 3),
-            "latency_ms": latency.value,
-            "latency_spread": latency.spread,
-            "faster": round(whole.value / latency.value, 3),
-            "proof": v.proof.max_error_float64,
-            "trained_on": facts["device"],
-        }
+        row(folder.name, v, latency, known, facts["device"])
         for v, latency in zip(portfolio, each, strict=True)
     ]
     return rows, portfolio

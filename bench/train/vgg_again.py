@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from bench.record import RECORDS, Run, keep, table
-from bench.train.figures import FASTER, POINTS, SMALLER, timed
+from bench.train.figures import FASTER, POINTS, SMALLER, Whole, row, timed
 from bench.train.portfolios import built, export
 from edgeshift.core.files import write_json
 from edgeshift.data import open_set
@@ -103,28 +103,14 @@ def rows_of(portfolio: Portfolio, whole: Mapping[str, Any]) -> list[dict[str, An
     ref = resolve("vgg16_bn", classes=10, input_shape=(3, 32, 32))
     dense = build(ref)
     first, *each = timed(portfolio, ref)
-    parameters = sum(p.numel() for p in dense.parameters())
-    macs = portfolio.variants[0].macs * whole["fewer_macs"]
-    return [
-        {
-            "run": "second pass",
-            "variant": v.name,
-            "test": v.accuracy["test"],
-            "validation": v.accuracy["validation"],
-            "whole_test": whole["whole_test"],
-            "whole_validation": whole["whole_validation"],
-            "lost_points": round(100 * (whole["whole_test"] - v.accuracy["test"]), 2),
-            "parameters": v.parameters,
-            "fewer_parameters": round(parameters / v.parameters, 3),
-            "fewer_macs": round(macs / v.macs, 3),
-            "latency_ms": latency.value,
-            "latency_spread": latency.spread,
-            "faster": round(first.value / latency.value, 3),
-            "proof": v.proof.max_error_float64,
-            "trained_on": "cpu",
-        }
-        for v, latency in zip(portfolio, each, strict=True)
-    ]
+    known = Whole(
+        whole["whole_test"],
+        whole["whole_validation"],
+        sum(p.numel() for p in dense.parameters()),
+        portfolio.variants[0].macs * whole["fewer_macs"],
+        first.value,
+    )
+    return [row("second pass", v, latency, known, "cpu") for v, latency in zip(portfolio, each, strict=True)]
 
 
 def main() -> None:
