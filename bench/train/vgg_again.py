@@ -61,7 +61,7 @@ def first_pass() -> nn.Module:
         for name, module in list(model.named_children()):
             if isinstance(module, nn.Conv2d):
                 weight = tensors[f"{name}.weight"]
-                module = nn.Conv2d(*weight.shape[1::-1], 3, 1, 1, bias=False)
+                module = nn.Conv2d(weight.shape[1], weight.shape[0], 3, 1, 1, bias=False)
                 module.weight.copy_(weight)
             elif isinstance(module, nn.BatchNorm2d):
                 module = opened(parts, tensors[f"{name}.bias"])
