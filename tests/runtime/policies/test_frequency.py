@@ -14,10 +14,12 @@ LADDER = Ladder(
 )
 
 
-def at(share: float | None, memory: tuple[float, ...] = (), slowdown: float = 1.0) -> Decision:
+def at(
+    share: float | None, memory: tuple[float, ...] = (), slowdown: float = 1.0, active: int = 2
+) -> Decision:
     """What it decides at that clock."""
     sensors = {} if share is None else {"cpufreq": Reading(share)}
-    state = State(0, 0, slowdown=slowdown, slowdown_age_s=0.0, sensors=sensors, memory=memory)
+    state = State(0, active, slowdown=slowdown, slowdown_age_s=0.0, sensors=sensors, memory=memory)
     return Frequency(inner=Fixed(variant=-1), target_ms=50.0).choose(state, LADDER)
 
 
@@ -69,6 +71,27 @@ def test_each_variant_has_a_fit_of_its_own() -> None:
     # Slower than its profile throughout, the large one misses the target and the middle one's own fit decides.
     slow = after([(f, v, 1.3 if v == 2 else 1 / f) for v in (1, 2) for f in (1.0, 0.8, 0.5)])
     assert [at(f, slow).variant for f in (0.41, 0.39)] == [1, 0]
+
+
+def test_one_clock_is_enough_to_learn_that_all_serve_faster_than_they_were_timed() -> None:
+    # Timed cold: the middle one serves in 0.7 of its profile. Its 41 points weigh four times what the profiles do, so
+    # all are taken to need (10 + 41 * 0.7) / (10 + 41) = 0.76: at 0.5 the large one 0.76 * 60 = 45.5 ms.
+    memory = after([(1.0, 1, 0.7)])
+    assert (at(0.5).variant, at(0.5, memory).variant) == (1, 2)
+
+
+def test_a_variant_slower_than_the_others_by_its_profile_is_left_and_in_time_tried_again() -> None:
+    # The middle one serves as profiled, the large one takes 60 ms instead of 40.
+    memory = after([(1.0, 1, 1.0), (1.0, 2, 1.5)])
+    assert (at(1.0, after([(1.0, 1, 1.0)])).variant, at(1.0, memory).variant) == (2, 1)
+    # After 2,000 answers of the middle one its 41 points count as 41 * 0.999 ** 2000 = 5.5: (10 + 5.5 * 1.5) / 15.5.
+    assert at(1.0, after([(1.0, 1, 1.0)] * 40, memory)).variant == 2
+
+
+def test_only_a_larger_variant_must_leave_the_band() -> None:
+    # 20 / f + 20 = 49.4 ms at 0.68: under the target of 50, above 48.5.
+    assert [at(0.68, active=active).variant for active in (0, 1, 2)] == [1, 1, 2]
+    assert at(0.72, active=0).variant == 2
 
 
 def test_what_was_smoothed_over_a_change_of_the_clock_does_not_count() -> None:

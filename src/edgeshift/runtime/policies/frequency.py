@@ -13,13 +13,15 @@ from edgeshift.runtime.state import Decision, Ladder, Profile, State
 LOWEST, HIGHEST = 0.05, 1.5
 # Zero is a broken sensor.
 TINY = 1e-6
-# How much a point of the fit counts after one more came; half of 700 points.
+# How much a point counts after one more came, of whichever variant; half of 700 points.
 KEPT = 0.999
 # Points and variance of 1/f before the fit is used: three clocks 0.2 apart give 0.1.
 ENOUGH, SPREAD = 30.0, 0.01
 # Answers of one variant at one clock before its slowdown counts: what is smoothed at 0.3 then holds under 3 % of
 # the variant or the clock before.
 STEADY = 10
+# So many points of its own weigh as much in a variant's level as what its profile or the other variants say.
+PRIOR = 10.0
 # What is remembered: clock, variant, answers since either changed; then five sums of all variants and of each.
 HEAD, SUMS = 3, 5
 
@@ -31,13 +33,17 @@ class Frequency(Policy):
     The clock is the sensor `cpufreq`; without one that can be trusted, the own slowdown of the last 5 s stands for it.
     A variant takes `a / f + b`: at first with `b` = the profile's `fixed_ms`, then with the share that all
     variants together show, and with its own as soon as it was seen at clocks enough. Shares are fitted by least
-    squares with forgetting to the slowdowns seen while clock and variant stay. Dynamic frequency then changes the
-    variant instead of the latency, as in the paper, whose table is here a formula.
+    squares with forgetting to the slowdowns seen while clock and variant stay. The same points say, from the first
+    clock on, by how much a variant and all of them are slower or faster than their profiles: one that was timed with
+    cold caches or on a busy device serves faster. A variant that was left is forgotten in time, and tried again.
+    Dynamic frequency then changes the variant instead of the latency, as in the paper, whose table is here a formula.
 
     Attributes:
         inner: Policy that chooses below the cap, or its name.
         target_ms: Latency to stay under; 0 = `margin` of the request's deadline.
         margin: Of the deadline, 0..1.
+        band: Share of the target that a larger variant than the active one must leave free, 0 to below 1: what
+            changes by less makes no switch.
     """
 
     card: ClassVar[Card] = Card(
@@ -52,10 +58,12 @@ class Frequency(Policy):
     inner: str | Policy = "deadline"
     target_ms: float = 0.0
     margin: float = 0.85
+    band: float = 0.03
 
     def __post_init__(self) -> None:
         from_zero("target_ms", self.target_ms)
         share("margin", self.margin)
+        share("1 - band", 1 - self.band)
 
     def choose(self, state: State, ladder: Ladder) -> Decision:
         """See `Policy.choose`. Remembers the sums of the fits; this request's point counts from the next on."""
@@ -70,7 +78,8 @@ class Frequency(Policy):
         target_ms = self.target_ms or self.margin * 1000 * state.deadline_s
         top = 0
         for index in range(len(ladder) - 1, 0, -1):
-            if _predicted_ms(ladder.profiles[index], index, clock, state.slowdown, memory) <= target_ms:
+            under_ms = target_ms if index <= state.active else target_ms * (1 - self.band)
+            if _predicted_ms(ladder.profiles[index], index, clock, state.slowdown, memory) <= under_ms:
                 top = index
                 break
         if clock is not None and fresh:
@@ -85,17 +94,12 @@ def _learned(memory: tuple[float, ...], clock: float, state: State) -> tuple[flo
     head = (clock, float(state.active), steady)
     if steady < STEADY:
         return head + memory[HEAD:]
-    own = HEAD + SUMS * (1 + state.active)
     x, y = 1 / clock, state.slowdown
-    every, mine = memory[HEAD : HEAD + SUMS], memory[own : own + SUMS]
-    between, rest = memory[HEAD + SUMS : own], memory[own + SUMS :]
-    return head + _added(every, x, y) + between + _added(mine, x, y) + rest
-
-
-def _added(sums: tuple[float, ...], x: float, y: float) -> tuple[float, ...]:
-    """Five sums with one more point; all others count a little less."""
-    n, xs, ys, xx, xy = sums
-    return (KEPT * n + 1, KEPT * xs + x, KEPT * ys + y, KEPT * xx + x * x, KEPT * xy + x * y)
+    sums = [KEPT * value for value in memory[HEAD:]]
+    for start in (0, SUMS * (1 + state.active)):
+        for place, value in enumerate((1.0, x, y, x * x, x * y), start):
+            sums[place] += value
+    return (*head, *sums)
 
 
 def _predicted_ms(
@@ -104,9 +108,21 @@ def _predicted_ms(
     """The variant's latency at that clock; at that slowdown if the clock is unknown."""
     if clock is None:
         return profile.latency_ms * slowdown
-    for start in (HEAD + SUMS * (1 + index), HEAD):
-        n, x, y, xx, xy = memory[start : start + SUMS]
-        if n >= ENOUGH and (variance := xx / n - (x / n) ** 2) >= SPREAD:
-            moving = max(0.0, (xy / n - x * y / n**2) / variance)
-            return profile.latency_ms * (moving / clock + max(0.0, y / n - moving * x / n))
-    return (profile.latency_ms - profile.fixed_ms) / clock + profile.fixed_ms
+    start = HEAD + SUMS * (1 + index)
+    every, own = memory[HEAD : HEAD + SUMS], memory[start : start + SUMS]
+    level, share = 1.0, profile.fixed_ms / profile.latency_ms
+    if (fit := _fit(own)) is not None:
+        return profile.latency_ms * (fit[0] / clock + fit[1])
+    moving, fixed = _fit(every) or (1 - share, share)
+    for n, x, y, _, _ in (every, own):
+        level = (PRIOR * level + y) / (PRIOR + moving * x + fixed * n)
+    return profile.latency_ms * level * (moving / clock + fixed)
+
+
+def _fit(sums: tuple[float, ...]) -> tuple[float, float] | None:
+    """What of the profiled latency moves with 1/f, and what does not; None where too little was seen."""
+    n, x, y, xx, xy = sums
+    if n < ENOUGH or (variance := xx / n - (x / n) ** 2) < SPREAD:
+        return None
+    moving = max(0.0, (xy / n - x * y / n**2) / variance)
+    return moving, max(0.0, y / n - moving * x / n)
