@@ -102,6 +102,21 @@ def test_a_network_whose_code_states_its_widths_is_left_as_it_is() -> None:
     assert model.training
 
 
+def test_networks_are_compared_in_float32_even_while_bf16_is_trained() -> None:
+    model, masking = masked(4, 5)
+    narrow, seen = narrow_of(model, masking), []
+    assert narrow is not None
+
+    def whole() -> torch.Tensor:
+        seen.append(model(IMAGES))
+        return seen[-1]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(IMAGES).dtype == torch.bfloat16
+        assert agree(model, whole, lambda: narrow.run(model, IMAGES))
+    assert [outputs.dtype for outputs in seen] == [torch.float32]
+
+
 def test_a_channel_that_is_not_zero_after_its_norm_stays() -> None:
     model, masking = masked(3, 5)
     left = {n: m for n, m in masking.tensors.items() if n != "1.bias"}

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -104,6 +105,30 @@ class Narrow:
         return tensor
 
 
+def checked(
+    found: Narrow | None,
+    model: nn.Module,
+    whole: Mapping[str, Tensor],
+    images: Tensor,
+    given: Mapping[str, Tensor] | None = None,
+) -> Narrow | None:
+    """The smaller network if it gives the outputs of the whole one; else None.
+
+    Args:
+        found: Of `Narrow.of`.
+        model: Whose tensors both select from.
+        whole: Tensors in place of the model's own under which it is masked, by name.
+        images: `(n, C, H, W)`, normalised; the first `CHECKED` are compared.
+        given: See `Narrow.run`.
+    """
+    few = images[:CHECKED]
+    if found is None or not agree(
+        model, partial(functional_call, model, dict(whole), (few,)), partial(found.run, model, few, given)
+    ):
+        return None
+    return found
+
+
 def agree(model: nn.Module, whole: Callable[[], Tensor], small: Callable[[], Tensor]) -> bool:
     """Whether a smaller network runs and gives the outputs of the whole one, in evaluation.
 
@@ -112,10 +137,11 @@ def agree(model: nn.Module, whole: Callable[[], Tensor], small: Callable[[], Ten
         whole: Outputs under the masks.
         small: Outputs of the narrower tensors.
     """
-    training = model.training
+    training, device = model.training, next(model.parameters()).device.type
     model.eval()
     try:
-        with torch.no_grad():
+        # Not in bf16, whose rounding alone is larger than `NEAR`.
+        with torch.no_grad(), torch.autocast(device, enabled=False):
             one, other = whole(), small()
         return one.shape == other.shape and bool((one - other).abs().max() <= NEAR * one.abs().max())
     except RuntimeError:  # sizes that the model's own code states, such as `groups` of a convolution

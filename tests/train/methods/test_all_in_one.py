@@ -14,7 +14,6 @@ from edgeshift.train.channels import Prices
 from edgeshift.train.macs import Macs
 from edgeshift.train.methods.all_in_one import AllInOne, norm_tensors, silenced, widths_within
 from edgeshift.train.methods.one_shot import OneShot
-from edgeshift.train.narrow import Narrow
 
 RATIOS = (0.6, 0.3)
 OPTIONS = {"ratios": RATIOS, "multiple": 1, "every": 3}
@@ -102,29 +101,3 @@ def test_a_level_that_was_not_trained_for_is_refused(task: Task, training: Train
         list(run_levels(AllInOne(**OPTIONS), task, training, (1.0, 0.5), tmp_path, Silent()))  # type: ignore[arg-type]
     with pytest.raises(BadValue, match="ratios"):
         AllInOne(ratios=(0.5, 0.6))
-
-
-def test_ratios_come_out_as_if_dead_channels_had_been_computed(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def calm() -> torch.nn.Module:
-        model = task.factory()
-        model[8].p = 0.0  # type: ignore[index, union-attr]  # dropout draws for the sizes at hand
-        return model
-
-    quiet = Task(calm, task.train, task.validation, task.mean, task.std, task.groups)
-    training = Training(epochs=2, batch_size=64, lr=0.02, warmup_epochs=0.5, bf16="off", threads=1)
-    used, of = [], Narrow.of.__func__  # type: ignore[attr-defined]  # of the class method
-
-    def levels(folder: str) -> list[Level]:
-        method = AllInOne(**OPTIONS)  # type: ignore[arg-type]
-        return list(run_levels(method, quiet, training, (1.0, *RATIOS), tmp_path / folder, Silent()))
-
-    monkeypatch.setattr(Narrow, "of", classmethod(lambda *a: used.append(of(*a)) or used[-1]))
-    small = levels("small")
-    assert sum(n is not None for n in used) == len(RATIOS)
-    monkeypatch.setattr(Narrow, "of", classmethod(lambda *a: None))
-    for one, other in zip(small, levels("whole"), strict=True):
-        for name, tensor in one.state.items():
-            if "running" not in name:  # nobody reads what a dead channel measures
-                torch.testing.assert_close(tensor, other.state[name], rtol=2e-2, atol=2e-3, msg=name)

@@ -4,7 +4,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ from edgeshift.train.channels import Prices, column_sums, is_stream, row_masks
 from edgeshift.train.cut import Cut, scorer
 from edgeshift.train.loss import distance
 from edgeshift.train.methods.shape import PASSES, TrainsOnce
-from edgeshift.train.narrow import CHECKED, Narrow, agree
+from edgeshift.train.narrow import Narrow, checked
 from edgeshift.train.run import Run
 
 SCORE, CHOSEN, NORM, MOMENTUM = "score/", "chosen/", "norm/", "momentum/"
@@ -165,15 +164,14 @@ class AllInOne(TrainsOnce):
         run.memory["costs"] = torch.tensor(costs, dtype=torch.float64)
 
     def loss(self, run: Run, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Method.loss`; the mean over the whole network and the ratios of the step."""
+        """See `Method.loss`; the sum over the whole network and the ratios of the step."""
         outputs: Tensor = run.model(images)
         total, target = loss_of(outputs), outputs.detach().float()
-        drawn = self.drawn(run)
-        for k in drawn:
+        for k in self.drawn(run):
             part = self.part(run, k, images)
             far = distance(part.float(), target)
             total = total + (1 - self.distil) * loss_of(part) + self.distil * far
-        return outputs, total / (1 + len(drawn))
+        return outputs, total
 
     def drawn(self, run: Run) -> list[int]:
         """The ratios of a step: the smallest and `middle` others."""
@@ -185,7 +183,7 @@ class AllInOne(TrainsOnce):
         """Outputs of one ratio; once scores are final its dead channels are not computed."""
         if run.step >= self.settle * run.steps:
             if k not in run.forms:
-                run.forms[k] = self.narrow(run, k, images[:CHECKED])
+                run.forms[k] = self.narrow(run, k, images)
             if (narrow := run.forms[k]) is not None:
                 return narrow.run(run.model, images, learning(self.own(run, k)))
         outputs: Tensor = functional_call(run.model, self.form(run, k), (images,))
@@ -197,14 +195,7 @@ class AllInOne(TrainsOnce):
         shapes = {n: p.shape for n, p in run.masking.parameters.items()}
         masks = row_masks({g.name: run.memory[f"{CHOSEN}{k}/{g.name}"] for g in groups}, groups, shapes)
         found = Narrow.of(run.model, masks, run.task.groups, run.macs)
-        if found is None:
-            return None
-        whole = partial(functional_call, run.model, self.form(run, k), (images,))
-        return (
-            found
-            if agree(run.model, whole, partial(found.run, run.model, images, self.own(run, k)))
-            else None
-        )
+        return checked(found, run.model, self.form(run, k), images, self.own(run, k))
 
     def own(self, run: Run, k: int) -> dict[str, Tensor]:
         """What belongs to one ratio alone."""

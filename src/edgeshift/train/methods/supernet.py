@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One set of weights trained to work at every sparsity; each level is a mask of it and needs no training."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from edgeshift.core.card import Card
 from edgeshift.core.errors import BadValue
 from edgeshift.core.seeds import seed_for
-from edgeshift.train.accuracy import NORMS
 from edgeshift.train.cut import cut_of
 from edgeshift.train.loss import distance
 from edgeshift.train.methods.shape import PASSES, TrainsOnce
+from edgeshift.train.narrow import Narrow, checked
 from edgeshift.train.run import Run
 
 LADDER = "ladder/"
@@ -92,21 +91,37 @@ class Supernet(TrainsOnce):
         run.memory.clear()
         run.set_masks(cut_of(self).masks(run.model, run.kept, run.task.groups))
 
-    def forms(self, run: Run) -> list[dict[str, Tensor]]:
-        """Masks of the step: the sparsest, and those drawn from the pool; made anew when the time has come."""
+    def drawn(self, run: Run) -> tuple[int, ...]:
+        """Forms of the step: the sparsest, and others of the pool; that is made anew when the time has come."""
         if run.step % self.every == 0 or not any(n.startswith(LADDER) for n in run.memory):
             self.make_pool(run)
         generator = torch.Generator().manual_seed(seed_for(run.training.seed, "forms", run.step))
-        drawn = torch.randperm(self.pool, generator=generator)[: self.middle].tolist()
-        return [self.form(run, k) for k in (0, *(1 + d for d in drawn))]
+        return (0, *(1 + d for d in torch.randperm(self.pool, generator=generator)[: self.middle].tolist()))
 
     def form(self, run: Run, number: int) -> dict[str, Tensor]:
         """Masks of one form of the pool; number 0 is the sparsest."""
         start = f"{LADDER}{number}/"
         return {n.removeprefix(start): m for n, m in run.memory.items() if n.startswith(start)}
 
+    def part(self, run: Run, number: int, images: Tensor) -> Tensor:
+        """Outputs of one form of the pool; its dead channels are not computed where there are such.
+
+        Its batch norms normalise by the batch, and leave the model's running statistics as they are.
+        """
+        own = {n: b.clone() for n, b in run.model.named_buffers()}
+        masks = self.form(run, number)
+        weights = {**own, **{n: run.masking.parameters[n] * m for n, m in masks.items()}}
+        if number not in run.forms:
+            found = Narrow.of(run.model, masks, run.task.groups, run.macs)
+            run.forms[number] = checked(found, run.model, weights, images)
+        if (narrow := run.forms[number]) is not None:
+            return narrow.run(run.model, images, own)
+        outputs: Tensor = functional_call(run.model, weights, (images,))
+        return outputs
+
     def make_pool(self, run: Run) -> None:
         """Rank the weights and keep the masks of the sparsest form and of others drawn between it and the whole."""
+        run.forms.clear()
         rise = self.ramp * run.steps
         least = 1 - (1 - self.least) * (min(1.0, run.step / rise) if rise else 1.0)
         generator = torch.Generator().manual_seed(seed_for(run.training.seed, "pool", run.step))
@@ -123,18 +138,15 @@ class Supernet(TrainsOnce):
         run.memory["costs"] = torch.tensor(costs, dtype=torch.float64)
 
     def loss(self, run: Run, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Method.loss`; the mean over the dense network and its forms."""
+        """See `Method.loss`; the sum over the dense network and its forms."""
         outputs: Tensor = run.model(images)
         total = loss_of(outputs)
         target = outputs.detach().float()
-        forms = self.forms(run)
-        with still(run.model):
-            for masks in forms:
-                weights = {n: run.masking.parameters[n] * m for n, m in masks.items()}
-                masked: Tensor = functional_call(run.model, weights, (images,))
-                far = distance(masked.float(), target)
-                total = total + (1 - self.distil) * loss_of(masked) + self.distil * far
-        return outputs, total / (1 + len(forms))
+        for number in self.drawn(run):
+            masked = self.part(run, number, images)
+            far = distance(masked.float(), target)
+            total = total + (1 - self.distil) * loss_of(masked) + self.distil * far
+        return outputs, total
 
     def finish(self, run: Run) -> None:
         """See `Method.finish`; the pool is not kept."""
@@ -147,16 +159,3 @@ class Supernet(TrainsOnce):
         costs = run.memory["costs"]
         return PASSES * float(run.macs.dense + costs[0] + self.middle * costs[1:].mean())
 
-
-@contextmanager
-def still(model: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by the batch, and leave their running statistics as they are."""
-    norms = [m for m in model.modules() if isinstance(m, NORMS) and m.track_running_stats]
-    before = [m.momentum for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
