@@ -73,7 +73,9 @@ def main() -> None:
     for row in rows:
         row["seconds_over_dense"] = round(row["seconds_per_epoch"] / dense, 3)
     print(table(rows, list(rows[0])))
-    findings = ["Counted cost is what a kernel that skips zeros would spend; ours are dense, and the seconds say so."]
+    findings = [
+        "Counted cost is what a kernel that skips zeros would spend; ours are dense, and the seconds say so."
+    ]
     for method in dict.fromkeys(r["method"] for r in rows):
         last = [r for r in rows if r["method"] == method][-1]
         findings.append(

@@ -4,9 +4,11 @@
     python -m bench.train.supernet --out build/supernet            # GPU: hours
     python -m bench.train.supernet --out build/narrow --model vgg11_bn --widths 16 32 64 128 128 --epochs 12   # CPU
     python -m bench.train.supernet --out build/quick --quick       # digits, a minute
+    python -m bench.train.supernet --method all_in_one --out build/gears --model vgg11_bn --widths 16 32 64 128 128
 
-The supernet's step makes one pass for the dense network and one for each form, so it costs up to three times a dense
-training of as many epochs, once, for all variants; the separate trainings cost one each. The counts are in the rows.
+`all_in_one` is told the sizes beforehand and keeps batch norms for each; `supernet` is asked for any size afterwards.
+A step makes one pass for the dense network and one for each form, so it costs a few times a dense training of as many
+epochs, once, for all variants; the separate trainings cost one each.
 """
 
 import argparse
@@ -27,6 +29,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/supernet"))
     parser.add_argument("--model", default="resnet56")
     parser.add_argument("--widths", type=int, nargs="+", help="of a VGG's stages, instead of its own")
+    parser.add_argument("--method", choices=("supernet", "all_in_one"), default="supernet")
+    parser.add_argument(
+        "--middle", type=int, default=1, help="forms beside the whole and the smallest in a step"
+    )
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true")
@@ -42,9 +48,10 @@ def main() -> None:
         "seed": asked.seed,
         "quick": True,
     }
-    options = {"least": LEVELS[-1]}
+    sizes = {"least": LEVELS[-1]} if asked.method == "supernet" else {"ratios": LEVELS[1:]}
+    options = {**sizes, "middle": asked.middle}
     one = bench(
-        built(asked.out / "one", model, "supernet", options, **shared), batch_sizes=(1,), memory=False
+        built(asked.out / "one", model, asked.method, options, **shared), batch_sizes=(1,), memory=False
     )
     alone = built(
         asked.out / "alone", model, "scratch", {"found": str(asked.out / "one" / "work" / "levels")}, **shared
@@ -65,20 +72,22 @@ def main() -> None:
     print(table(rows, list(rows[0])))
     good = sum(r["behind_points"] <= POINTS for r in rows)
     costs = [training_cost(p)["training_macs"] for p in (one, alone)]
+    claim = "train_supernet" if asked.method == "supernet" else f"train_supernet_{asked.method}"
     findings = [
         f"{good} of {len(rows)} variants within {POINTS} points of training alone; asked: {VARIANTS}: "
         f"{'met' if good >= VARIANTS else 'short'}.",
         f"Training all alone costs {costs[1] / costs[0]:.2f} times what the supernet does, in counted MACs.",
-        f"{model}, widths {asked.widths or 'its own'}, {data}, {epochs} epochs; one seed.",
+        f"{asked.method}, {model}, widths {asked.widths or 'its own'}, {data}, {epochs} epochs, "
+        f"{asked.middle + 2} passes a step; one seed.",
     ]
     print("\n".join(findings))
     if not asked.quick:
         keep(
-            Run("train_supernet", "One supernet against architectures trained alone.", seeds=(asked.seed,)),
+            Run(claim, "One supernet against architectures trained alone.", seeds=(asked.seed,)),
             rows,
             findings,
         )
-        export(one, "train_supernet", [r["variant"] for r in rows if r["behind_points"] <= POINTS])
+        export(one, claim, [r["variant"] for r in rows if r["behind_points"] <= POINTS])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import Tensor
 from edgeshift.core.errors import BadValue
 from edgeshift.core.values import ChannelGroup
 from edgeshift.sparsity.allocation import knapsack
+from edgeshift.train.cut import Cut
 from edgeshift.train.macs import Macs
 
 # Rounds of solving with the widths that came out before; more change nothing on ResNet-56 and VGG-16.
@@ -334,3 +335,29 @@ def is_stream(group: ChannelGroup, shapes: Mapping[str, tuple[int, ...]]) -> boo
         shapes: Weight -> shape, of convolutions and linear layers.
     """
     return sum(name in shapes and shapes[name][1] > 1 for name in group.rows) > 1
+
+
+def groups_to_cut(
+    groups: Iterable[ChannelGroup],
+    exclude: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    streams: bool,
+) -> tuple[ChannelGroup, ...]:
+    """The groups whose channels a method may choose from.
+
+    Args:
+        groups: Of the network.
+        exclude: See `Cut`.
+        shapes: See `is_stream`.
+        streams: Whether residual streams are among them.
+
+    Raises:
+        BadValue: If there is none.
+    """
+    free = Cut("magnitude", "channel", tuple(exclude)).free(tuple(groups))
+    found = tuple(g for g in free if streams or not is_stream(g, shapes))
+    if not found:
+        but = " but those of its residual streams, which streams=true lets go" if free else ""
+        raise BadValue("channel groups", (), f"at least one; this model has no channels that may go{but}")
+    return found

@@ -9,9 +9,9 @@ from edgeshift.core.errors import BadValue
 from edgeshift.core.progress import Silent
 from edgeshift.core.values import ChannelGroup
 from edgeshift.train import Task, Training, run_levels
-from edgeshift.train.channels import Prices, choose_channels
+from edgeshift.train.channels import Prices, choose_channels, is_stream
 from edgeshift.train.macs import Macs
-from edgeshift.train.methods.soft_masking import SoftMasking, is_stream
+from edgeshift.train.methods.soft_masking import SoftMasking
 from edgeshift.train.run import Run
 from tests.train.methods.watch import watched
 

@@ -18,8 +18,8 @@ from edgeshift.core.errors import BadValue
 from edgeshift.core.seeds import seed_for
 from edgeshift.core.values import ChannelGroup
 from edgeshift.train.accuracy import NORMS
-from edgeshift.train.channels import Prices, column_sums, is_stream, row_masks
-from edgeshift.train.cut import Cut, scorer
+from edgeshift.train.channels import Prices, column_sums, groups_to_cut, row_masks
+from edgeshift.train.cut import scorer
 from edgeshift.train.loss import distance
 from edgeshift.train.methods.shape import PASSES, TrainsOnce
 from edgeshift.train.narrow import Narrow, checked
@@ -130,15 +130,8 @@ class AllInOne(TrainsOnce):
         )
 
     def groups(self, run: Run) -> tuple[ChannelGroup, ...]:
-        """The groups to choose from; see `Cut.free`."""
-        free = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
-        found = tuple(g for g in free if self.streams or not is_stream(g, run.macs.shapes))
-        if not found:
-            want = "at least one; this model has no channel that may go" + (
-                " but its streams'" if free else ""
-            )
-            raise BadValue("channel groups", (), want)
-        return found
+        """The groups to choose from; see `groups_to_cut`."""
+        return groups_to_cut(run.task.groups, self.exclude, run.macs.shapes, streams=self.streams)
 
     def take_out(self, run: Run) -> None:
         """Give the model the shared weights and what belongs to its ratio alone."""

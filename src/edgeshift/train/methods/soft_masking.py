@@ -20,10 +20,10 @@ from edgeshift.train.channels import (
     chosen_of,
     column_masks,
     column_sums,
-    is_stream,
+    groups_to_cut,
     row_masks,
 )
-from edgeshift.train.cut import Cut, scorer
+from edgeshift.train.cut import scorer
 from edgeshift.train.methods.shape import Method
 from edgeshift.train.run import Run
 
@@ -124,22 +124,9 @@ class SoftMasking(Method):
             run.memory[CHOSEN + name] = chosen.to(run.device)
 
     def groups(self, run: Run) -> tuple[ChannelGroup, ...]:
-        """The groups to choose from: those whose readers are all known, and that are not spared.
-
-        Raises:
-            BadValue: If there is none.
-        """
-        free = Cut("magnitude", "channel", tuple(self.exclude)).free(run.task.groups)
-        read = tuple(group for group in free if group.columns)
-        found = tuple(g for g in read if self.streams or not is_stream(g, run.macs.shapes))
-        if not found:
-            want = (
-                "at least one that is read"
-                if not read
-                else "at least one beside residual streams, or streams=true"
-            )
-            raise BadValue("channel groups", (), want)
-        return found
+        """The groups to choose from: those whose readers are all known, and that are not spared."""
+        read = (group for group in run.task.groups if group.columns)
+        return groups_to_cut(read, self.exclude, run.macs.shapes, streams=self.streams)
 
     def forward(self, run: Run, images: Tensor) -> Tensor:
         """See `Method.forward`; with the soft masks."""

@@ -158,4 +158,3 @@ class Supernet(TrainsOnce):
             return PASSES * (2 + self.middle) * run.macs.dense
         costs = run.memory["costs"]
         return PASSES * float(run.macs.dense + costs[0] + self.middle * costs[1:].mean())
-
