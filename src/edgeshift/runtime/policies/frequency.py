@@ -43,7 +43,7 @@ class Frequency(Policy):
         target_ms: Latency to stay under; 0 = `margin` of the request's deadline.
         margin: Of the deadline, 0..1.
         band: Share of the target that a larger variant than the active one must leave free, 0 to below 1: what
-            changes by less makes no switch.
+            changes by less makes no switch. One that was not seen yet beside a clock is tried as soon as it fits.
     """
 
     card: ClassVar[Card] = Card(
@@ -78,7 +78,9 @@ class Frequency(Policy):
         target_ms = self.target_ms or self.margin * 1000 * state.deadline_s
         top = 0
         for index in range(len(ladder) - 1, 0, -1):
-            under_ms = target_ms if index <= state.active else target_ms * (1 - self.band)
+            own = memory[HEAD + SUMS * (1 + index)]
+            known = clock is None or own >= PRIOR
+            under_ms = target_ms * (1 - self.band) if known and index > state.active else target_ms
             if _predicted_ms(ladder.profiles[index], index, clock, state.slowdown, memory) <= under_ms:
                 top = index
                 break
