@@ -2,7 +2,7 @@
 """What sparse training costs: multiply-accumulates counted, and seconds measured, against dense training.
 
     python -m bench.train.sparse_cost --out build/cost             # digits, minutes on one core
-    python -m bench.train.sparse_cost --out build/cost --model resnet20 --data cifar10 --epochs 30
+    python -m bench.train.sparse_cost --out build/cost --model vgg11_bn --widths 16 32 64 128 128 --data cifar10 --epochs 2
 
 Counted: three passes per step (forward, gradient of inputs, gradient of weights) over the weights that are alive; a
 method that needs the dense gradient is charged for it. Measured: the seconds of the same epochs, the median of a
@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/cost"))
     parser.add_argument("--model", default="resnet8")
+    parser.add_argument("--widths", type=int, nargs="+", help="of a VGG's stages, instead of its own")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--quick", action="store_true")
@@ -49,6 +50,7 @@ def main() -> None:
             method,
             options,
             data=asked.data,
+            model_options={"widths": asked.widths} if asked.widths else {},
             levels=LEVELS,
             epochs=1 if asked.quick else asked.epochs,
             threads=1,
@@ -74,7 +76,8 @@ def main() -> None:
         row["seconds_over_dense"] = round(row["seconds_per_epoch"] / dense, 3)
     print(table(rows, list(rows[0])))
     findings = [
-        "Counted cost is what a kernel that skips zeros would spend; ours are dense, and the seconds say so."
+        f"{asked.model}, widths {asked.widths or 'its own'}, {asked.data}, {asked.epochs} epochs by level.",
+        "Counted cost is what a kernel that skips zeros would spend; ours are dense, and the seconds say so.",
     ]
     for method in dict.fromkeys(r["method"] for r in rows):
         last = [r for r in rows if r["method"] == method][-1]
