@@ -2,7 +2,7 @@
 """What sparse training costs: multiply-accumulates counted, and seconds measured, against dense training.
 
     python -m bench.train.sparse_cost --out build/cost             # digits, minutes on one core
-    python -m bench.train.sparse_cost --out build/cost --model vgg11_bn --widths 16 32 64 128 128 --data cifar10 --epochs 2
+    python -m bench.train.sparse_cost --model vgg11_bn --widths 16 32 64 128 128 --data cifar10 --epochs 2
 
 Counted: three passes per step (forward, gradient of inputs, gradient of weights) over the weights that are alive; a
 method that needs the dense gradient is charged for it. Measured: the seconds of the same epochs, the median of a
