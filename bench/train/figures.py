@@ -146,10 +146,10 @@ def vgg16(trained: Path, out: Path) -> None:
 def resnets(trained: Path, out: Path) -> None:
     """Figure 2: accuracy on test at fewer multiply-accumulates, beside Torch-Pruning in the same loop.
 
-    Rows of Torch-Pruning that are not there, since they were trained elsewhere, stay in the record.
+    Rows of runs that are not there, since they were trained elsewhere, stay in the record.
     """
     rows: list[dict[str, Any]] = []
-    ours: Path | None = None
+    ours: list[tuple[str, Path]] = []
     for size in GOALS:
         for folder in sorted(f for f in trained.glob(f"{size}-*") if (f / "done.json").exists()):
             facts, kind = said(folder), folder.name.split("-")[1]
@@ -157,14 +157,14 @@ def resnets(trained: Path, out: Path) -> None:
                 continue
             rows += resnet_rows(folder, facts, kind, size)
             if kind == "soft":
-                ours = folder
+                ours.append((NETWORKS[size], folder))
     if not rows:
         print("no ResNet job is finished")
         return
     before = RECORDS / "train_resnets" / "rows.json"
     known = json.loads(before.read_text()) if before.exists() else []
     here = {r["run"] for r in rows}
-    others = [r for r in known if r["method"] == "torch_pruning" and r["run"] not in here]
+    others = [r for r in known if r["run"] not in here]
     rows = sorted([*rows, *others], key=lambda r: str(r["run"]))
     findings = [
         f"{r['network']} {r['run']}: {r['fewer_macs']}x fewer multiply-accumulates at {r['lost_points']} points lost; "
@@ -182,11 +182,10 @@ def resnets(trained: Path, out: Path) -> None:
         rows,
         findings,
     )
-    if ours is not None:
-        model = NETWORKS[ours.name.partition("-")[0]]
-        job = Job(model, "cifar10", out / ours.name, method="soft_masking", batch_sizes=(1,), quick=True)
-        portfolio = from_levels(out / ours.name, ours / "levels", job)
-        export(portfolio, "train_resnets", [v.name for v in portfolio])
+    for model, folder in ours:
+        job = Job(model, "cifar10", out / folder.name, method="soft_masking", batch_sizes=(1,), quick=True)
+        portfolio = from_levels(out / folder.name, folder / "levels", job)
+        export(portfolio, f"train_resnets/{folder.name}", [v.name for v in portfolio])
 
 
 def good(row: Mapping[str, Any]) -> bool:

@@ -83,7 +83,7 @@ def export(portfolio: Portfolio, claim: str, names: Sequence[str]) -> Path:
             proof=v.proof,
         )
         small = small.add(draft, {role: portfolio.path_of(v, role) for role in ("onnx", "golden", "log")})
-    kept = sum(p.stat().st_size for p in RECORDS.glob("*/portfolio/**/*") if p.is_file())
+    kept = sum(p.stat().st_size for p in RECORDS.glob("**/portfolio/**/*") if p.is_file())
     if kept > MOST_BYTES:
         shutil.rmtree(target)
         raise SystemExit(f"portfolios under bench/records must be at most {MOST_BYTES:,} bytes, got {kept:,}")
