@@ -273,7 +273,13 @@ def all_in_one(trained: Path, out: Path) -> None:
             f"Points behind the ratio trained alone: {behind}; {sum(b <= BEHIND for b in behind)} of {len(behind)} "
             f"within {BEHIND}.",
             f"Points above network slimming at the same share of multiply-accumulates: {above}"
-            + (" (not trained)." if not above else "."),
+            + (
+                f" ({epochs(slim)} epochs by level)."
+                if slimmed
+                else " (of an earlier run)."
+                if above
+                else "."
+            ),
         ]
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
         repeats = "in turns, see edgeshift.measure"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from edgeshift.core.card import Card
+from edgeshift.core.errors import BadValue
 from edgeshift.runtime.limits import MAX_AGE_S, SLOWDOWNS, answered_by, from_zero, share, trusted
 from edgeshift.runtime.policies.shape import Policy
 from edgeshift.runtime.state import Decision, Ladder, Profile, State
@@ -63,7 +64,8 @@ class Frequency(Policy):
     def __post_init__(self) -> None:
         from_zero("target_ms", self.target_ms)
         share("margin", self.margin)
-        share("1 - band", 1 - self.band)
+        if not 0 <= self.band < 1:
+            raise BadValue("band", self.band, "0 to below 1")
 
     def choose(self, state: State, ladder: Ladder) -> Decision:
         """See `Policy.choose`. Remembers the sums of the fits; this request's point counts from the next on."""
