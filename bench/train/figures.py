@@ -10,7 +10,7 @@ judged where it was trained, by the same code, and its latency does not depend o
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +20,17 @@ import numpy as np
 
 from bench.record import RECORDS, Run, keep, table
 from bench.train.portfolios import export, from_levels
-from bench.train.together import FIRST_PASS
+from bench.train.together import FIRST_PASS, HALF, judged
 from edgeshift.core.values import Measurement, ModelRef, Variant
+from edgeshift.data import open_set
 from edgeshift.derive.job import Job
 from edgeshift.formats import export_onnx, open_onnx
 from edgeshift.graph import shrink
 from edgeshift.measure import latencies
 from edgeshift.models import build as build_model
-from edgeshift.models import example, resolve
+from edgeshift.models import example, load_weights, resolve
 from edgeshift.portfolio import Portfolio
+from edgeshift.train.accuracy import batches_of
 from edgeshift.train.checkpoint import Folder
 from edgeshift.train.macs import counted
 
@@ -37,6 +39,9 @@ POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
 BEHIND = 0.7
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
 GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
+# Runs that go on from what another run made of the network: the model they begin with, and that run.
+AGAIN = {"r56": (HALF, "r56-soft-0.5")}
+METHOD = {"tp": "torch_pruning", "soft": "soft_masking", "again": "soft_masking"}
 
 
 def said(folder: Path) -> dict[str, Any]:
@@ -148,21 +153,21 @@ def resnets(trained: Path, out: Path) -> None:
 
     Rows of runs that are not there, since they were trained elsewhere, stay in the record.
     """
+    before = RECORDS / "train_resnets" / "rows.json"
+    known = json.loads(before.read_text()) if before.exists() else []
     rows: list[dict[str, Any]] = []
     ours: list[tuple[str, Path]] = []
     for size in GOALS:
         for folder in sorted(f for f in trained.glob(f"{size}-*") if (f / "done.json").exists()):
-            facts, kind = said(folder), folder.name.split("-")[1]
-            if kind not in ("soft", "tp"):
+            kind = folder.name.split("-")[1]
+            if kind not in METHOD:
                 continue
-            rows += resnet_rows(folder, facts, kind, size)
-            if kind == "soft":
-                ours.append((NETWORKS[size], folder))
+            rows += resnet_rows(folder, kind, size, [*known, *rows])
+            if kind != "tp":
+                ours.append((AGAIN[size][0] if kind == "again" else NETWORKS[size], folder))
     if not rows:
         print("no ResNet job is finished")
         return
-    before = RECORDS / "train_resnets" / "rows.json"
-    known = json.loads(before.read_text()) if before.exists() else []
     here = {r["run"] for r in rows}
     others = [r for r in known if r["run"] not in here]
     rows = sorted([*rows, *others], key=lambda r: str(r["run"]))
@@ -194,18 +199,35 @@ def good(row: Mapping[str, Any]) -> bool:
     return bool(row["lost_points"] <= row["asked"])
 
 
-def resnet_rows(folder: Path, facts: Mapping[str, Any], kind: str, size: str) -> list[dict[str, Any]]:
-    """One row a level that was cut."""
-    ref = resolve(NETWORKS[size], classes=10, input_shape=(3, 32, 32))
-    model, sample = build_model(ref).eval(), example(ref)
-    whole = counted(model, sample[:1], ()).dense
+def resnet_rows(
+    folder: Path, kind: str, size: str, known: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row a level that was cut.
+
+    Args:
+        folder: Of the run.
+        kind: Of `METHOD`.
+        size: Of `NETWORKS`.
+        known: Rows of other runs; one that goes on from another counts that one's epochs too.
+    """
+    ref, facts = resolve(NETWORKS[size], classes=10, input_shape=(3, 32, 32)), said(folder)
+    parent, sample = build_model(ref).eval(), example(ref)
+    whole = counted(parent, sample[:1], ()).dense
+    model, before, parent_test = parent, 0, facts["parent_test"]
+    if kind == "again":
+        start, first = AGAIN[size]
+        model = build_model(resolve(start, classes=10, input_shape=(3, 32, 32))).eval()
+        before = next(r["epochs"] for r in known if r["run"] == first)
+        load_weights(parent, ref.name)
+        test = open_set("cifar10").split("test")
+        parent_test = judged(parent, batches_of(test, ref.mean, ref.std, device="cpu"))
     rows = []
     for path in sorted((folder / "levels").glob("level-*.json")):
         record, index = json.loads(path.read_text()), int(path.stem.partition("-")[2])
-        if kind == "soft" and index == 0:
+        if kind != "tp" and index == 0:
             continue
         macs = facts["start_macs"]
-        if kind == "soft":
+        if kind != "tp":
             level = Folder(folder / "levels").read_level(index, record["kept"])
             assert level is not None
             model.load_state_dict(dict(level.state))
@@ -215,10 +237,10 @@ def resnet_rows(folder: Path, facts: Mapping[str, Any], kind: str, size: str) ->
             {
                 "network": NETWORKS[size],
                 "run": folder.name,
-                "method": {"tp": "torch_pruning", "soft": "soft_masking"}[kind],
-                "epochs": sum(epochs(folder)),
+                "method": METHOD[kind],
+                "epochs": before + sum(epochs(folder)),
                 "test": facts["test"][record["kept"]],
-                "lost_points": round(100 * (facts["parent_test"] - facts["test"][record["kept"]]), 2),
+                "lost_points": round(100 * (parent_test - facts["test"][record["kept"]]), 2),
                 "fewer_macs": round(whole / macs, 3),
                 "asked": GOALS[size][asked],
                 "trained_on": facts["device"],
@@ -234,6 +256,7 @@ def all_in_one(trained: Path, out: Path) -> None:
     """
     for name, model in (
         ("r20-aio-0", "cifar10_resnet20"),
+        ("r8-aio-0", "cifar10_mlperftiny_resnet8"),
         ("vgg-aio-0", "vgg16_bn"),
         ("vggfirst-aio-0", FIRST_PASS),
     ):

@@ -53,7 +53,7 @@ def main() -> None:
         data="digits" if asked.quick else "cifar10",
         out=asked.out,
         model_options={"widths": asked.widths} if asked.widths else {},
-        train_options={} if asked.quick else {"bf16": "on"},
+        train_options={} if asked.quick else {"bf16": "trial"},
         levels=(1.0, 0.5, 0.25) if asked.quick else LEVELS,
         epochs=3 if asked.quick else asked.epochs,
         threads=1,

@@ -41,7 +41,7 @@ def main() -> None:
     shared = {
         "data": data,
         "model_options": {"widths": asked.widths} if asked.widths else {},
-        "train_options": {} if asked.quick else {"bf16": "on"},
+        "train_options": {} if asked.quick else {"bf16": "trial"},
         "threads": 1,
         "levels": LEVELS,
         "epochs": epochs,

@@ -42,8 +42,12 @@ from edgeshift.train.methods.scratch import redraw_
 # Levels of networks above this size are not packed when they are dense.
 LARGE = 10_000_000
 # VGG-16 after one pass of pruning, trained: what a CPU can train further.
-FIRST_PASS = "bench.train.vgg_again:first_pass"
+FIRST_PASS = "bench.train.opened:vgg16_first_pass"
+# ResNet-56 at half its multiply-accumulates, trained, for a second pass.
+HALF = "bench.train.opened:resnet56_half"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22)
+# Of a network that is small already.
+CLOSE = (0.92, 0.85, 0.78, 0.7, 0.62, 0.55, 0.48, 0.4)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ TUNE = {
     "warmup_epochs": 1.0,
     "distil": 0.5,
 }
+# Where there is time for few epochs only: more steps in each.
+SHORT = {"batch_size": 64, "lr": 0.025}
 # What all_in_one and each ratio trained alone have in common.
 FAIR = {**TUNE, "epochs": 40, "first_epochs": 40}
 # The loss of one weight set is a sum over its ratios, so that its gradients are as much larger.
@@ -123,6 +129,7 @@ def jobs(table: str) -> list[JobOf]:
             )
             for s, tune in ((0.5, {**TUNE, "epochs": 40}), (0.25, {**TUNE, "epochs": 40}))
         ),
+        JobOf("r56-again-0", HALF, "soft_masking", (1.0, 0.5), AT_ONCE, {**TUNE, **SHORT, "epochs": 40}),
         *(
             JobOf(f"r56-tp-{s}", "cifar10_resnet56", "torch_pruning", (s,), {}, {**TUNE, "epochs": 40})
             for s in (0.5, 0.25)
@@ -138,6 +145,18 @@ def jobs(table: str) -> list[JobOf]:
         *(r20("r20-soft", "soft_masking", seed) for seed in range(3)),
         *(r20("r20-tp", "torch_pruning", seed) for seed in range(3)),
         *(JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, FAIR) for r in (1.0, *RATIOS[:5])),
+        JobOf(
+            "r8-aio-0",
+            "cifar10_mlperftiny_resnet8",
+            "all_in_one",
+            (1.0, *CLOSE),
+            {"ratios": CLOSE, "multiple": 2, "middle": 4, "settle": 0.1},
+            {**FAIR, "lr": SHARED_LR},
+        ),
+        *(
+            JobOf(f"r8-alone-{r}", "cifar10_mlperftiny_resnet8", "alone", (r,), {"multiple": 2}, FAIR)
+            for r in (1.0, *CLOSE)
+        ),
         JobOf(
             "vgg-imp-0", "vgg16_bn", "iterative_magnitude", (1.0, 0.2, 0.05, 0.01), {"rewind_steps": 352}, vgg
         ),
@@ -203,7 +222,7 @@ def began(job: JobOf) -> tuple[nn.Module, Any]:
 
 def is_trained(job: JobOf) -> bool:
     """Whether a job's model comes with trained weights."""
-    return job.model == FIRST_PASS or job.model in pretrained()
+    return job.model in (FIRST_PASS, HALF) or job.model in pretrained()
 
 
 def narrowed(
@@ -246,7 +265,7 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
     training = Training(
         **{
             "threads": 1,
-            "bf16": "on",
+            "bf16": "trial",
             "checkpoint_seconds": 45.0,
             **job.train,
             **epochs,

@@ -5,9 +5,7 @@
     python -m bench.train.vgg_again --out build/quick --quick        # one epoch, proves nothing
 
 Network Slimming's headline on this network comes of several passes too. The variant is read from the record's ONNX
-file, whose batch norms are folded; they are opened again here: statistics of the training images go in, and scales and
-shifts that undo them, so that the network computes what the file does. Both passes are judged against the first's
-whole network, on the same test split.
+file, see `bench.train.opened`. Both passes are judged against the first's whole network, on the same test split.
 """
 
 import argparse
@@ -17,73 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from bench.record import RECORDS, Run, keep, table
 from bench.train.figures import FASTER, POINTS, SMALLER, Whole, row, timed
+from bench.train.opened import vgg16_first_pass
 from bench.train.portfolios import built, export
+from bench.train.together import FIRST_PASS
 from edgeshift.core.files import write_json
-from edgeshift.data import open_set
 from edgeshift.models import build, resolve
 from edgeshift.portfolio import Portfolio
 
 RECORD = RECORDS / "train_vgg16"
 FIRST = "vgg-soft-0"
-# Images that batch norms are opened with, and images at a time.
-IMAGES, AT_ONCE = 10_000, 500
 # Of parameters; the first pass left 1 / 8.7 of the whole network's.
 LEVELS = (1.0, 0.83)
-
-
-def folded() -> dict[str, Tensor]:
-    """The tensors of the first pass's smallest variant, by name in its ONNX file."""
-    portfolio = Portfolio.open(RECORD / "portfolio")
-    model = onnx.load_from_string(portfolio.read(portfolio.variants[0], "onnx"))
-    return {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
-
-
-def first_pass() -> nn.Module:
-    """That variant as a network with batch norms, which computes what the file does."""
-    tensors = folded()
-    model = build(resolve("vgg16_bn", classes=10, input_shape=(3, 32, 32)))
-    assert isinstance(model, nn.Sequential)
-    data = open_set("cifar10")
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (data.mean, data.std))
-    pixels = data.split("train").images[:IMAGES]
-    parts = [
-        torch.from_numpy((pixels[k : k + AT_ONCE].astype(np.float32) / 255 - mean) / std)
-        for k in range(0, len(pixels), AT_ONCE)
-    ]
-    with torch.no_grad():
-        for name, module in list(model.named_children()):
-            if isinstance(module, nn.Conv2d):
-                weight = tensors[f"{name}.weight"]
-                module = nn.Conv2d(weight.shape[1], weight.shape[0], 3, 1, 1, bias=False)
-                module.weight.copy_(weight)
-            elif isinstance(module, nn.BatchNorm2d):
-                module = opened(parts, tensors[f"{name}.bias"])
-            elif isinstance(module, nn.Linear):
-                module = nn.Linear(*tensors["fc.weight"].shape[::-1])
-                module.load_state_dict({k: tensors[f"fc.{k}"] for k in ("weight", "bias")})
-            setattr(model, name, module)
-            parts = [module.eval()(part) for part in parts]
-    return model.eval()
-
-
-def opened(parts: list[Tensor], bias: Tensor) -> nn.BatchNorm2d:
-    """A batch norm over these inputs, `[(n, C, H, W)]`, that only adds a bias `(C,)`."""
-    norm = nn.BatchNorm2d(len(bias))
-    mean = torch.stack([p.mean((0, 2, 3)) for p in parts]).mean(0)
-    square = torch.stack([p.square().mean((0, 2, 3)) for p in parts]).mean(0)
-    variance = square - mean.square()
-    norm.running_mean.copy_(mean)  # type: ignore[union-attr]  # there while it tracks
-    norm.running_var.copy_(variance)  # type: ignore[union-attr]
-    norm.weight.copy_((variance + norm.eps).sqrt())
-    norm.bias.copy_(bias + mean)
-    return norm
 
 
 def sizes(model: nn.Module) -> dict[str, Any]:
@@ -123,7 +69,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     prices = asked.out.with_suffix(".json")
-    write_json(prices, sizes(first_pass()))
+    write_json(prices, sizes(vgg16_first_pass()))
     options = {
         "table": str(prices),
         "multiple": 16,
@@ -135,7 +81,7 @@ def main() -> None:
     }
     portfolio = built(
         asked.out,
-        "bench.train.vgg_again:first_pass",
+        FIRST_PASS,
         "soft_masking",
         options,
         data="cifar10",
@@ -149,7 +95,7 @@ def main() -> None:
             "augment": "crop_flip",
             "warmup_epochs": 1.0,
             "distil": 0.5,
-            "bf16": "on",
+            "bf16": "trial",
         },
         threads=1,
         batch_sizes=(1,),

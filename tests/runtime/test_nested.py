@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeshift.core.errors import BadPortfolio, BadValue
+from edgeshift.core.errors import BadPortfolio, BadValue, VariantFailed
+from edgeshift.formats.nested import Nested, open_nested
+from edgeshift.formats.nested_onnx import joined_arrays, joined_onnx, whole_onnx
 from edgeshift.portfolio import Portfolio
 from edgeshift.portfolio.verify import onnx_of
 from edgeshift.runtime import Engine, Switcher
 from edgeshift.runtime.backends.onnxruntime import Onnxruntime
+from edgeshift.runtime.nested import NestedFiles, beside_bytes
 from edgeshift.runtime.policies.fixed import Fixed
 from tests.derive.nesting import NETS, nested
 from tests.runtime.made import Faulty
@@ -24,12 +27,17 @@ MODES = ("warm", "neighbours", "demand", "views")
 NAMES = ("level-0", "level-1", "level-2")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Portfolio:
+# With a session for each variant in mode views, and with one for all.
+@pytest.fixture(params=["whole", "perceptron"])
+def copy(tmp_path: Path, request: pytest.FixtureRequest) -> Portfolio:
     """A nested portfolio of three levels in a folder of its own."""
-    return Portfolio.open(
-        shutil.copytree(nested("whole").path, tmp_path / "p", ignore=shutil.ignore_patterns(".cache"))
-    )
+    source = nested(request.param).path
+    return Portfolio.open(shutil.copytree(source, tmp_path / "p", ignore=shutil.ignore_patterns(".cache")))
+
+
+def file_of(portfolio: Portfolio) -> Nested:
+    """Its nested file, mapped."""
+    return open_nested(portfolio.path_of(portfolio.variants[0], "nested"))
 
 
 def given(seed: int = 0) -> NDArray[np.float32]:
@@ -65,6 +73,70 @@ def test_views_map_the_file_once_and_build_nothing(copy: Portfolio) -> None:
         lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(blob)]
         assert len(lines) == 1
         assert not list((copy.path / ".cache").glob("*.bin"))
+
+
+@pytest.mark.parametrize("name", ["perceptron", pytest.param("resnet", marks=pytest.mark.slow)])
+def test_one_session_answers_as_each_variants_own_graph(name: str) -> None:
+    found, backend = file_of(nested(name)), Onnxruntime()
+    graph = joined_onnx(found)
+    assert graph is not None
+    session = backend.open_joined(graph, 1)
+    source = np.random.default_rng(0)
+    for number in range(3):
+        arrays = joined_arrays(found, number)
+        assert all(np.shares_memory(array, found.data) for array in arrays.values() if array.size)
+        model, own = session.model(arrays), backend.reference(whole_onnx(found, number))
+        assert (model.inputs, model.outputs) == (own.inputs, own.outputs)
+        for batch in (2, 1, 5):
+            # Whole numbers: the perceptron's sums do not depend on their order, so bits are equal.
+            shape = (batch, *NETS[name].input_shape)
+            inputs = {"input": source.integers(-3, 4, shape).astype(np.float32)}
+            got, wanted = model.run(inputs)["output"], own.run(inputs)["output"]
+            assert np.array_equal(got, wanted) if name == "perceptron" else close(got, wanted)
+
+
+@pytest.mark.parametrize("name", ["whole", pytest.param("mobilenetv2", marks=pytest.mark.slow)])
+def test_variants_that_differ_by_more_than_widths_have_no_graph_in_common(name: str) -> None:
+    # A shortcut that pads by other numbers; as many groups as channels.
+    assert joined_onnx(file_of(nested(name))) is None
+
+
+def test_large_weights_have_a_session_for_each_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The widest layer of the perceptron that is cut in both directions has 8 x 12 numbers.
+    portfolio, backend, files = nested("perceptron"), Onnxruntime(), NestedFiles()
+    found = files.nested(portfolio, portfolio.variants[0])
+    assert beside_bytes(found) == 8 * 12 * 4
+    for session_bytes, shared in ((8 * 12 * 4, True), (8 * 12 * 4 - 1, False)):
+        # Two more sessions against twice that weight.
+        monkeypatch.setattr("edgeshift.runtime.nested.SESSION_BYTES", session_bytes)
+        assert (files.joined(found, "x", backend, 1) is not None) == shared
+        model, copied = files.open_views(portfolio, portfolio.variants[1], backend, 1)
+        wanted = backend.reference(whole_onnx(found, 1)).run({"input": given()})["output"]
+        assert close(model.run({"input": given()})["output"], wanted)
+        assert not copied
+
+
+def test_what_a_shared_session_cannot_answer_fails_for_that_request_only() -> None:
+    found = file_of(nested("perceptron"))
+    model = Onnxruntime().open_joined(joined_onnx(found) or b"", 1).model(joined_arrays(found, 0))
+    with pytest.raises(VariantFailed, match="model must answer, got"):
+        model.run({"input": np.zeros((1, 5), np.float32)})
+    assert np.isfinite(model.run({"input": given()})["output"]).all()
+
+
+def test_a_binding_that_was_stopped_half_way_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, backend = file_of(nested("perceptron")), Onnxruntime()
+    joined = backend.open_joined(joined_onnx(found) or b"", 1)
+    one, two = (joined.model(joined_arrays(found, number)) for number in (0, 2))
+    wanted = one.run({"input": given()})["output"]
+    binding = joined._bound.binding
+    left = iter([binding.bind_ortvalue_input] * 2)
+    with monkeypatch.context() as patch:
+        # The third weight cannot be bound.
+        patch.setattr(type(binding), "bind_ortvalue_input", lambda _, name, value: next(left)(name, value))
+        with pytest.raises(VariantFailed):
+            two.run({"input": given()})
+    assert np.array_equal(one.run({"input": given()})["output"], wanted)
 
 
 def test_other_modes_build_a_file_for_each_variant_once(copy: Portfolio) -> None:

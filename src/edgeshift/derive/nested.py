@@ -19,9 +19,9 @@ from edgeshift.derive.folder import check_out, scratch
 from edgeshift.derive.parent import Parent
 from edgeshift.formats import make_template, open_onnx, read_sparse, read_tensors, weight_bytes
 from edgeshift.formats.nested import Member, axes_of, open_nested, write_nested
-from edgeshift.formats.nested_graph import bare, graph_of, split
+from edgeshift.formats.nested_graph import bare, graph_of, joined, split
 from edgeshift.formats.nested_model import plan_name
-from edgeshift.formats.nested_onnx import VIEWS, WHOLE, graph_name, whole_onnx
+from edgeshift.formats.nested_onnx import JOINED, VIEWS, WHOLE, graph_name, whole_onnx
 from edgeshift.graph import Report, channel_groups
 from edgeshift.models import build as build_model
 from edgeshift.portfolio import Draft, Golden, Portfolio
@@ -221,8 +221,11 @@ def stored(
     axes, own = axes_of(members)
     files: dict[str, bytes] = {}
     template = make_template(cuts[0].model, sample)
-    for number, one in enumerate(cuts):
-        graph = graph_of(one.model, sample, template)
+    graphs = [graph_of(one.model, sample, template) for one in cuts]
+    kinds = {name: array.dtype for name, array in members[0].tensors.items() if name in own}
+    if (together := joined(graphs, axes, dict(sorted(kinds.items())))) is not None:
+        files[JOINED] = together
+    for number, (one, graph) in enumerate(zip(cuts, graphs, strict=True)):
         files[graph_name(WHOLE, number)] = bare(graph, frozenset(axes))
         data, names = split(graph, axes, own, number)
         files[graph_name(VIEWS, number)] = data

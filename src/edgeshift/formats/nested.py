@@ -303,6 +303,10 @@ class Nested:
         begin = self.start + self.places[block][1] + at * dtype.itemsize
         return begin, self._view(block)[at : at + count].reshape(shape)
 
+    def own_blocks(self, variant: int) -> dict[str, Array]:
+        """All tensors of one type that a variant has of its own, `(numbers,)` in the order of `own`, without a copy."""
+        return {kind.str: self._view(f"{OWN}/{variant}/{kind.str}") for kind in self.own.values()}
+
     def tensor(self, name: str, variant: int) -> Array:
         """A tensor of a variant, in the variant's own order; a copy."""
         if name in self.own:

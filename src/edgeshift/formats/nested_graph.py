@@ -2,8 +2,9 @@
 """Graphs of the variants of a nested file, made where torch and onnx are installed."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeshift.core.errors import BadPortfolio
 from edgeshift.formats.nested import Axis
-from edgeshift.formats.nested_onnx import BLOCK
+from edgeshift.formats.nested_onnx import BLOCK, KINDS, block_names, own_names
 from edgeshift.formats.onnx_file import TOLERANCE, Template, make_template, worst_error
 from edgeshift.formats.onnx_graph import fill_
 from edgeshift.formats.weights import named_tensors
@@ -96,6 +97,60 @@ def split(
     read = {name for node in nodes for name in node.input}
     known = {n for n in read if n.partition(BLOCK)[0] in axes}
     return model.SerializeToString(deterministic=True), sorted(known)
+
+
+def joined(
+    graphs: Sequence[onnx.ModelProto], axes: Mapping[str, tuple[Axis, ...]], own: Mapping[str, np.dtype[Any]]
+) -> bytes | None:
+    """One graph for all variants, whose weights are inputs; None if the variants differ by more than their widths.
+
+    The blocks of a weight's columns are inputs each and put side by side when the graph runs; blocks that a variant
+    lacks have no columns. What it has of its own is one input, taken apart when the graph runs. It computes what a
+    variant's own graph does; only kernels that pack constant weights beforehand may add up in another order there.
+
+    Args:
+        graphs: Of the variants, as exported, the largest first, weights or not.
+        axes: Name of a tensor -> its axes.
+        own: Names of the tensors that each variant has of its own, in the order of the file, with dtype.
+    """
+    sorted_ones = all(a.is_sorted(k) for each in axes.values() for a in each for k in range(len(graphs)))
+    bones = [_without_tensors(graph, frozenset(axes)) for graph in graphs]
+    if not sorted_ones or any(bone != bones[0] for bone in bones):
+        return None
+    model = bones[0]
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    read = {name for node in nodes for name in node.input}
+    if any(name in own and len(axes[name]) != 1 for name in read):
+        return None
+    kinds = {t.name: t.data_type for t in graphs[0].graph.initializer}
+    for kind in {own[name].str: None for name in own if name in read}:
+        block, sizes = own_names(kind)
+        parts = [name for name, dtype in own.items() if dtype.str == kind]
+        model.graph.input.append(helper.make_tensor_value_info(block, KINDS[kind], [None]))
+        model.graph.input.append(helper.make_tensor_value_info(sizes, onnx.TensorProto.INT64, [len(parts)]))
+        model.graph.node.append(helper.make_node("Split", [block, sizes], parts, axis=0))
+    placed = set(own)
+    for node in nodes:
+        for name in node.input:
+            if name not in axes or name in placed:
+                continue
+            placed.add(name)
+            parts = block_names(name, axes[name])
+            if parts != [name]:
+                model.graph.node.append(helper.make_node("Concat", parts, [name], axis=1))
+            rank = [None] * len(axes[name])
+            model.graph.input.extend(helper.make_tensor_value_info(p, kinds[name], rank) for p in parts)
+        model.graph.node.append(node)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _without_tensors(graph: onnx.ModelProto, names: frozenset[str]) -> onnx.ModelProto:
+    """The graph without the tensors of those names and without what was inferred of shapes."""
+    model: onnx.ModelProto = onnx.ModelProto.FromString(bare(graph, names))
+    del model.graph.value_info[:]
+    return model
 
 
 class _Split:

@@ -5,13 +5,13 @@ A protobuf message that comes twice is merged, so appending a second graph that 
 the first one; neither onnx nor torch is needed. Field numbers: see `edgeshift.formats.wire`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeshift.core.errors import BadPortfolio
-from edgeshift.formats.nested import Array, Nested
+from edgeshift.formats.nested import Array, Axis, Nested
 from edgeshift.formats.onnx_write import block, whole
 from edgeshift.formats.wire import refuse_external_data
 
@@ -22,6 +22,8 @@ DIMS, DATA_TYPE, NAME, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 8, 9, 13, 
 KEY, VALUE, EXTERNAL = 1, 2, 1
 # Kinds of graphs in a nested file: as exported, and with convolutions split at the blocks.
 WHOLE, VIEWS = "onnx", "views"
+# The one graph that serves all variants, where they differ by widths only.
+JOINED = "joined"
 # Separates a tensor's name from the number of its block; in no name of a torch tensor.
 BLOCK = "#"
 
@@ -107,6 +109,50 @@ def views_onnx(nested: Nested, variant: int) -> tuple[bytes, dict[str, Array], i
         arrays[name] = place.array
         tensors += block(INITIALIZER, _pointer(name, place.array, nested.path.name, place.offset))
     return graph + block(GRAPH, tensors), arrays, copied
+
+
+def block_names(name: str, axes: Sequence[Axis]) -> list[str]:
+    """Inputs of the joined graph that a shared tensor is made of: itself, or one for each block of its columns."""
+    if len(axes) < 2 or len(axes[1].shells) == 1:
+        return [name]
+    return [f"{name}{BLOCK}{number}" for number in range(len(axes[1].shells))]
+
+
+def own_names(kind: str) -> tuple[str, str]:
+    """Inputs of the joined graph: a variant's own tensors of a type one after the other, and the length of each."""
+    return f"{kind}{BLOCK}own", f"{kind}{BLOCK}sizes"
+
+
+def joined_onnx(nested: Nested) -> bytes | None:
+    """The graph that serves all variants; None in a file whose variants differ by more than widths, or that is older.
+
+    Raises:
+        BadPortfolio: If the file is damaged, or the graph points into another file.
+    """
+    graph = nested.files.get(JOINED)
+    if graph is not None:
+        refuse_external_data(graph)
+    return graph
+
+
+def joined_arrays(nested: Nested, variant: int) -> dict[str, Array]:
+    """The inputs of the joined graph that make it a variant; blocks that it lacks have no columns.
+
+    No weight is copied.
+    """
+    found: dict[str, Array] = {}
+    for name, axes in nested.axes.items():
+        if name in nested.own:
+            continue
+        blocks = [array for _, array in nested.blocks(name, variant)]
+        names = block_names(name, axes)
+        rows, _, *rest = (*blocks[0].shape, 0, 0)[: max(2, blocks[0].ndim)]
+        none = np.empty((rows, 0, *rest), blocks[0].dtype)
+        found |= dict(zip(names, [*blocks, *[none] * (len(names) - len(blocks))], strict=True))
+    for kind, numbers in nested.own_blocks(variant).items():
+        sizes = [np.prod(nested.shape(n, variant)) for n, dtype in nested.own.items() if dtype.str == kind]
+        found |= dict(zip(own_names(kind), (numbers, np.array(sizes, np.int64)), strict=True))
+    return found
 
 
 def with_tensors(graph: bytes, tensors: Mapping[str, Array]) -> bytes:

@@ -5,15 +5,19 @@ import hashlib
 import threading
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from edgeshift.core.errors import BadDigest, BadPortfolio, BadValue, BadWeights
 from edgeshift.core.values import Variant
 from edgeshift.formats.nested import Nested, open_nested
-from edgeshift.formats.nested_onnx import views_onnx, whole_onnx
+from edgeshift.formats.nested_onnx import block_names, joined_arrays, joined_onnx, views_onnx, whole_onnx
 from edgeshift.portfolio import Portfolio
-from edgeshift.runtime.backends.onnxruntime import Onnxruntime
+from edgeshift.runtime.backends.onnxruntime import Joined, Onnxruntime
 from edgeshift.runtime.backends.shape import Backend, Model
 
 ROLE = "nested"
+# What one more session of ONNX Runtime takes, whatever the network (bench/dvfs/memory).
+SESSION_BYTES = 800_000
 
 
 def key_of(variant: Variant) -> str:
@@ -34,6 +38,7 @@ class NestedFiles:
     """The nested files of a portfolio that are open, each mapped and checked once."""
 
     _open: dict[str, Nested] = field(default_factory=dict)
+    _joined: dict[tuple[str, int], Joined] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def onnx(self, portfolio: Portfolio, variant: Variant) -> bytes:
@@ -84,6 +89,9 @@ class NestedFiles:
     ) -> tuple[Model, int]:
         """A variant whose weights are used where they lie in the mapped file.
 
+        Where variants differ by widths only, one session serves all of them and each brings its weights; it puts the
+        blocks of a weight side by side while it runs, so large weights rather have a session for each variant.
+
         Returns:
             The model, and the bytes of weights that it has for itself.
 
@@ -95,8 +103,44 @@ class NestedFiles:
         if not isinstance(backend, Onnxruntime):
             raise BadValue("backend", backend.card.name, "onnxruntime in mode views")
         nested = self.nested(portfolio, variant)
+        joined = self.joined(nested, variant.files[ROLE].sha256, backend, threads)
+        if joined is not None:
+            return joined.model(joined_arrays(nested, nested.index(variant.name))), 0
         onnx, arrays, copied = views_onnx(nested, nested.index(variant.name))
         return backend.open_placed(onnx, nested.path.parent.absolute(), arrays, threads), copied
+
+    def joined(self, nested: Nested, digest: str, backend: Onnxruntime, threads: int) -> Joined | None:
+        """The session that serves all variants of a file; None where there is none or it would take more memory.
+
+        Args:
+            nested: The file.
+            digest: Its checksum.
+            backend: What opens it.
+            threads: Intra-op threads.
+
+        Raises:
+            BadPortfolio: If the file is damaged.
+        """
+        graph = joined_onnx(nested)
+        if graph is None or 2 * beside_bytes(nested) > SESSION_BYTES * (len(nested.variants) - 1):
+            return None
+        with self._lock:
+            key = (digest, threads)
+            if key not in self._joined:
+                self._joined[key] = backend.open_joined(graph, threads)
+            return self._joined[key]
+
+
+def beside_bytes(nested: Nested) -> int:
+    """Bytes of the largest weight that the joined graph puts together; the arena's chunks are up to twice that."""
+    return max(
+        (
+            int(np.prod(nested.shape(name, 0))) * nested.places[name][0].itemsize
+            for name, axes in nested.axes.items()
+            if name not in nested.own and len(block_names(name, axes)) > 1
+        ),
+        default=0,
+    )
 
 
 def compare(nested: Nested, wanted: str) -> None:

@@ -84,8 +84,8 @@ def test_a_variant_slower_than_the_others_by_its_profile_is_left_and_in_time_tri
     # The middle one serves as profiled, the large one takes 60 ms instead of 40.
     memory = after([(1.0, 1, 1.0), (1.0, 2, 1.5)])
     assert (at(1.0, after([(1.0, 1, 1.0)])).variant, at(1.0, memory).variant) == (2, 1)
-    # After 2,000 answers of the middle one its 41 points count as 41 * 0.999 ** 2000 = 5.5: (10 + 5.5 * 1.5) / 15.5.
-    assert at(1.0, after([(1.0, 1, 1.0)] * 40, memory)).variant == 2
+    # After 490 more of the middle one its 41 points count as 41 * 0.995 ** 490 = 3.5: (10 + 3.5 * 1.5) / 13.5 = 1.13.
+    assert at(1.0, after([(1.0, 1, 1.0)] * 10, memory)).variant == 2
 
 
 def test_a_larger_variant_that_was_seen_must_leave_the_band() -> None:

@@ -4,6 +4,7 @@
 import errno
 import math
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -62,6 +63,69 @@ class _Placed(_Opened):
     def __init__(self, session: Any, held: object) -> None:
         super().__init__(session)
         self._held = held
+
+
+class Joined:
+    """A session whose weights are inputs; see `Onnxruntime.open_joined`."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self._inputs = frozenset(i.name for i in session.get_inputs())
+        # Place, shape and type of an array -> it and its value, which points into it and does not keep it.
+        self._known: dict[Any, tuple[NDArray[Any], Any]] = {}
+        self._bound = threading.local()
+
+    def model(self, weights: Mapping[str, NDArray[Any]]) -> Model:
+        """The session with weights, which are used where they lie; it lives as long as one of its models.
+
+        Args:
+            weights: Input name -> numbers; those that no input is named after do no harm.
+        """
+        return _Fed(self, {n: self._value(array) for n, array in weights.items() if n in self._inputs})
+
+    def _value(self, array: NDArray[Any]) -> Any:
+        where = array.__array_interface__["data"][0] if array.size else 0
+        key = (where, array.shape, array.dtype.str)
+        if key not in self._known:
+            self._known.setdefault(key, (array, onnxruntime.OrtValue.ortvalue_from_numpy(array)))
+        return self._known[key][1]
+
+    def bound(self, values: Mapping[str, Any]) -> Any:
+        """This thread's binding, with these weights."""
+        if not hasattr(self._bound, "binding"):
+            self._bound.binding, self._bound.values = self.session.io_binding(), {}
+        known = self._bound.values
+        if known is not values:
+            # Stopped half-way, it must not be taken for the one or the other.
+            self._bound.values = {}
+            for name, value in values.items():
+                if known.get(name) is not value:
+                    self._bound.binding.bind_ortvalue_input(name, value)
+            self._bound.values = values
+        return self._bound.binding
+
+
+class _Fed(_Opened):
+    """One variant of a session that serves several."""
+
+    def __init__(self, joined: Joined, values: Mapping[str, Any]) -> None:
+        super().__init__(joined.session)
+        self.inputs = tuple(spec for spec in self.inputs if spec.name not in values)
+        self._joined, self._values = joined, values
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], limit_s: float = math.inf) -> dict[str, NDArray[Any]]:
+        """See `Model.run`."""
+        try:
+            binding = self._joined.bound(self._values)
+            for name, array in inputs.items():
+                binding.bind_cpu_input(name, array)
+            # Bound anew, or the next batch would have to be as large as this one.
+            for name in self._names:
+                binding.bind_output(name)
+            self._session.run_with_iobinding(binding)
+            return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
+        except Exception as error:  # see _Opened.run
+            raise VariantFailed(f"model must answer, got: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -145,6 +209,19 @@ class Onnxruntime(Backend):
         for name, value in zip(arrays, values, strict=True):
             options.add_initializer(name, value)
         return _Placed(_session(onnx, options, external=True), (options, values, dict(arrays)))
+
+    def open_joined(self, onnx: bytes, threads: int) -> Joined:
+        """One session for variants that differ by their weights only.
+
+        Args:
+            onnx: An ONNX file whose weights are inputs.
+            threads: Intra-op threads, 1 or more.
+
+        Raises:
+            BadPortfolio: If the runtime refuses it.
+            MemoryError: If there is not enough memory.
+        """
+        return Joined(_session(onnx, self._options(threads, "none")))
 
     def reference(self, onnx: bytes) -> Model:
         """See `Backend.reference`."""

@@ -14,8 +14,8 @@ from edgeshift.runtime.state import Decision, Ladder, Profile, State
 LOWEST, HIGHEST = 0.05, 1.5
 # Zero is a broken sensor.
 TINY = 1e-6
-# How much a point counts after one more came, of whichever variant; half of 700 points.
-KEPT = 0.999
+# How much a point counts after one more came: half after 700; of a variant that is not the one serving, after 140.
+KEPT, LEFT = 0.999, 0.995
 # Points and variance of 1/f before the fit is used: three clocks 0.2 apart give 0.1.
 ENOUGH, SPREAD = 30.0, 0.01
 # Answers of one variant at one clock before its slowdown counts: what is smoothed at 0.3 then holds under 3 % of
@@ -99,8 +99,9 @@ def _learned(memory: tuple[float, ...], clock: float, state: State) -> tuple[flo
     if steady < STEADY:
         return head + memory[HEAD:]
     x, y = 1 / clock, state.slowdown
-    sums = [KEPT * value for value in memory[HEAD:]]
-    for start in (0, SUMS * (1 + state.active)):
+    counting = (0, SUMS * (1 + state.active))
+    sums = [(KEPT if k - k % SUMS in counting else LEFT) * value for k, value in enumerate(memory[HEAD:])]
+    for start in counting:
         for place, value in enumerate((1.0, x, y, x * x, x * y), start):
             sums[place] += value
     return (*head, *sums)
