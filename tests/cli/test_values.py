@@ -15,6 +15,11 @@ def test_values_of_pairs_are_json_where_they_parse() -> None:
     }
 
 
+def test_numbers_between_commas_are_a_list_and_words_are_text() -> None:
+    found = pairs("--option", ["ratios=0.8,0.5", "exclude=conv1.*,fc", "empty="])
+    assert found == {"ratios": [0.8, 0.5], "exclude": "conv1.*,fc", "empty": ""}
+
+
 def test_no_words_give_no_pairs() -> None:
     assert pairs("--option", None) == {}
 

@@ -228,7 +228,11 @@ def test_killed_twice_it_goes_on_to_the_same_bytes(here: Path, portfolio: Portfo
             "option of iterative_magnitude must be one of .*'power'",
         ),
         ({"train_options": {"rate": 1}}, BadValue, "training option must be one of .*, got 'rate'"),
-        ({"train_options": {"lr": "high"}}, BadValue, r"options must be of the right types .*'lr': 'high'"),
+        (
+            {"train_options": {"lr": "high"}},
+            BadValue,
+            r"of the right types \(lr: float\), got .*'lr': 'high'",
+        ),
         ({"model": "own_nets:forks"}, Untraceable, r"own_nets.py"),
     ],
 )

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from edgeshift.core.errors import BadValue
@@ -10,6 +11,8 @@ from edgeshift.core.errors import BadValue
 
 def pairs(option: str, words: Sequence[str] | None) -> dict[str, Any]:
     """`["n=2", "name=x"]` -> `{"n": 2, "name": "x"}`; values are JSON where they parse, else text.
+
+    Numbers between commas are a list too: `"ratios=0.8,0.5"` -> `{"ratios": [0.8, 0.5]}`.
 
     Raises:
         BadValue: If a word has no `=`, or a key comes twice.
@@ -21,10 +24,11 @@ def pairs(option: str, words: Sequence[str] | None) -> dict[str, Any]:
             raise BadValue(option, word, "key=value")
         if key in found:
             raise BadValue(option, key, "given once per key")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
+        found[key] = value
+        for text in (value, f"[{value}]") if "," in value else (value,):
+            with suppress(ValueError):
+                found[key] = json.loads(text)
+                break
     return found
 
 

@@ -48,11 +48,13 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     settings = settings_for(job.data, asked=job.settings, trained=starts_trained(job))
     name = job.method or settings.method
     own = {} if job.method else settings.method_options
-    method = checked(partial(METHODS.make, name), job.method_options or own, job.method_options)
+    method = checked(
+        partial(METHODS.make, name), METHODS.find(name), job.method_options or own, job.method_options
+    )
     options = {**train_options(settings), **known_options(Training, job.train_options)}
     options.update({} if job.epochs is None else {"epochs": job.epochs})
     options.update(seed=job.seed, threads=job.threads or options.get("threads") or torch.get_num_threads())
-    training = checked(lambda **given: Training(**given).check(), options, job.train_options)
+    training = checked(lambda **given: Training(**given).check(), Training, options, job.train_options)
     levels = job.levels or settings.levels
     method.check(levels)
     said = {
@@ -68,16 +70,20 @@ def choose(job: Job, ref: ModelRef, data: DataSet) -> Choices:
     return Choices(method, levels, training, Recipe("build", 1, flat(said)))
 
 
-def checked(make: Callable[..., Made], options: Mapping[str, Any], asked: Mapping[str, Any]) -> Made:
+def checked(
+    make: Callable[..., Made], kind: type[Any], options: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Made:
     """What `make` makes of the options; lists become tuples, as frozen dataclasses hold them.
 
     Raises:
-        BadValue: If one of those the user asked for is of a wrong type.
+        BadValue: If one is of a wrong type; says which types those that the user asked for have in `kind`.
     """
     try:
         return make(**{n: tuple(v) if isinstance(v, list) else v for n, v in options.items()})
     except TypeError as error:
-        raise BadValue("options", dict(asked), f"of the right types ({error})") from error
+        types = {f.name: str(f.type).removeprefix("<class '").removesuffix("'>") for f in fields(kind)}
+        wanted = ", ".join(f"{name}: {types[name]}" for name in asked if name in types)
+        raise BadValue("options", dict(asked), f"of the right types ({wanted})") from error
 
 
 def known_options(kind: type[Any], asked: Mapping[str, Any]) -> dict[str, Any]:
