@@ -228,7 +228,8 @@ def main() -> None:
     cheap = [switches(found, mode) for mode in ("warm", "views")]
     print(table(cheap, list(cheap[0])))
     said = [
-        f"{found.model.name}: {stored['variants']} variants in {stored['nested_bytes']} bytes, "
+        f"{found.model.name}, trained on {found.data.get('images', {}).get('train', 0)} images, which sizes and times "
+        f"do not depend on: {stored['variants']} variants in {stored['nested_bytes']} bytes, "
         f"{stored['over_weights']:.4f} times the largest one's tensors alone, {stored['over_nested_alone']:.4f} times "
         "the largest alone with its graphs in the same kind of file (target 1.05).",
         *(

@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", default=list(OPTIONS), help="the first is the baseline")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--claim", default="train_hypervolume")
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     job = Job(
@@ -81,7 +82,7 @@ def main() -> None:
         findings.append(
             f"{asked.model}, widths {asked.widths or 'its own'}, {asked.epochs} epochs a level, levels {LEVELS}."
         )
-        keep(Run("train_hypervolume", says, seeds=tuple(asked.seeds)), [*rows, *facts["variants"]], findings)
+        keep(Run(asked.claim, says, seeds=tuple(asked.seeds)), [*rows, *facts["variants"]], findings)
 
 
 if __name__ == "__main__":
