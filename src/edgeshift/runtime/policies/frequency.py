@@ -59,7 +59,7 @@ class Frequency(Policy):
     inner: str | Policy = "deadline"
     target_ms: float = 0.0
     margin: float = 0.85
-    band: float = 0.03
+    band: float = 0.01
 
     def __post_init__(self) -> None:
         from_zero("target_ms", self.target_ms)
