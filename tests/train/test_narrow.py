@@ -8,6 +8,7 @@ from torch import nn
 
 from edgeshift.core.progress import Silent
 from edgeshift.core.values import ChannelGroup
+from edgeshift.graph import channel_groups
 from edgeshift.train import METHODS, Level, Task, Training, run_levels
 from edgeshift.train.channels import row_masks
 from edgeshift.train.macs import counted
@@ -50,6 +51,30 @@ def test_only_live_rows_and_columns_are_computed() -> None:
         "9.weight": (10, 20),
         "9.bias": (10,),
     }
+
+
+def test_what_a_strided_1x1_convolution_reads_never_falls_below_what_torch_can_train() -> None:
+    # With fewer than 8 inputs and channels last, its backward pass writes past its buffers; the process died of it.
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 12, 1, stride=2, bias=False),
+        nn.BatchNorm2d(12),
+        nn.Flatten(),
+        nn.Linear(12 * 16, 10),
+    )
+    found = channel_groups(model.eval(), IMAGES[:2])
+    masking = Masking(model)
+    # The first 5 of 16 and of 12 channels stay.
+    chosen = {g.name: torch.arange(g.channels) < 5 for g in found}
+    masking.set_(row_masks(chosen, found, {n: p.shape for n, p in model.named_parameters()}))
+    narrow = narrow_of(model, masking, found)
+    assert narrow is not None
+    shapes = {n: tuple(narrow.selected(n, model.get_parameter(n)).shape) for n in ("0.weight", "3.weight")}
+    # Only what is read by the convolution keeps three dead ones.
+    assert shapes == {"0.weight": (8, 1, 3, 3), "3.weight": (5, 8, 1, 1)}
+    assert agree(model, lambda: model(IMAGES), lambda: narrow.run(model, IMAGES))
 
 
 def test_a_step_gives_the_gradients_and_statistics_of_the_masked_network() -> None:

@@ -49,10 +49,15 @@ def takes_channels_last(model: nn.Module) -> bool:
     """Whether a model can be trained with channels last in memory.
 
     torch 2.13 on x86 writes past its buffers in the backward pass of a 1x1 convolution with a stride and fewer
-    than 8 input channels in that order: the process dies sooner or later, or trains on garbage.
+    than `NARROW` input channels in that order: the process dies sooner or later, or trains on garbage.
     """
-    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
-    return not any(m.in_channels < NARROW and max(m.stride) > 1 and max(m.kernel_size) == 1 for m in convs)
+    return not any(m.in_channels < NARROW for m in strided_points(model).values())
+
+
+def strided_points(model: nn.Module) -> dict[str, nn.Conv2d | nn.Conv3d]:
+    """Name -> 1x1 convolution with a stride."""
+    convs = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    return {n: m for n, m in convs.items() if max(m.stride) > 1 and max(m.kernel_size) == 1}
 
 
 def has_bf16() -> bool:

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from edgeshift.core.values import ChannelGroup
 from edgeshift.train.accuracy import NORMS
+from edgeshift.train.exact import NARROW, strided_points
 from edgeshift.train.macs import Macs, kept_channels
 
 # What the smaller network may cost, of the whole one, to be worth the selecting.
@@ -48,16 +49,20 @@ class Narrow:
         Args:
             model: Not changed.
             masks: Parameter -> bool tensor.
-            groups: Channels that go together; those that nobody reads stay.
+            groups: Channels that go together; those that nobody reads stay, and so many dead ones as it takes for
+                the network to stay one that can be trained with channels last.
             macs: What the layers cost.
         """
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         gone: list[dict[str, list[np.ndarray]]] = [{}, {}]
         kept = {}
+        unsafe = {f"{name}.weight" for name in strided_points(model)}
         for group in groups:
             alive = kept_channels(group, masks)
             if alive is None or alive.all() or not group.columns:
                 continue
+            if unsafe & set(group.columns):
+                alive[np.flatnonzero(~alive)[: max(0, NARROW - int(alive.sum()))]] = True
             kept[group.name] = int(alive.sum())
             for table, found in zip((group.rows, group.columns), gone, strict=True):
                 for name, index in table.items():
