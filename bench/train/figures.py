@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.record import RECORDS, Run, keep, table
 from bench.train.portfolios import export, from_levels
-from bench.train.together import FIRST_PASS, HALF, judged
+from bench.train.together import FIRST_PASS, HALF, jobs, judged
 from edgeshift.core.values import Measurement, ModelRef, Variant
 from edgeshift.data import open_set
 from edgeshift.derive.job import Job
@@ -106,7 +106,9 @@ def rows_of(folder: Path, out: Path, model: str, method: str) -> tuple[list[dict
     """The variants of one job beside its whole network."""
     ref = resolve(model, classes=10, input_shape=(3, 32, 32))
     facts = said(folder)
-    job = Job(model, "cifar10", out, method=method, batch_sizes=(1,), quick=True)
+    options = next(job.options for job in jobs("") if job.name == folder.name)
+    multiple = int(options.get("multiple", 4))
+    job = Job(model, "cifar10", out, method=method, batch_sizes=(1,), quick=True, multiple=multiple)
     portfolio = from_levels(out, folder / "levels", job)
     whole, *each = timed(portfolio, ref)
     macs = counted(build_model(ref).eval(), example(ref)[:1], ()).dense
@@ -258,6 +260,7 @@ def all_in_one(trained: Path, out: Path) -> None:
     """
     for name, model in (
         ("r20-aio-0", "cifar10_resnet20"),
+        ("r20-eight-aio-0", "cifar10_resnet20"),
         ("r8-aio-0", "cifar10_mlperftiny_resnet8"),
         ("vgg-aio-0", "vgg16_bn"),
         ("vggfirst-aio-0", FIRST_PASS),
@@ -267,7 +270,7 @@ def all_in_one(trained: Path, out: Path) -> None:
             print(f"{name} is not there")
             continue
         rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
-        start = name.partition("-")[0]
+        start = name.removesuffix("-aio-0")
         alone = {
             float(f.name.rpartition("-")[2]): said(f)["test"][1.0]
             for f in trained.glob(f"{start}-alone-*")
@@ -276,6 +279,7 @@ def all_in_one(trained: Path, out: Path) -> None:
         slim = trained / f"{start}-slim-0"
         slimmed = said(slim)["test"] if (slim / "facts.json").exists() else {}
         claim = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
+        claim += "_eight" if "eight" in name else ""
         before = RECORDS / claim / "rows.json"
         known = {r["kept"]: r for r in json.loads(before.read_text())} if before.exists() else {}
         kept = [json.loads(p.read_text())["kept"] for p in sorted((folder / "levels").glob("level-*.json"))]

@@ -2,7 +2,7 @@
 """What sparse training costs: multiply-accumulates counted, and seconds measured, against dense training.
 
     python -m bench.train.sparse_cost --out build/cost             # digits, minutes on one core
-    python -m bench.train.sparse_cost --model vgg11_bn --widths 16 32 64 128 128 --data cifar10 --epochs 2
+    python -m bench.train.sparse_cost --model vgg11_bn --widths 16 32 64 128 128 --data cifar10 --images 10000
 
 Counted: three passes per step (forward, gradient of inputs, gradient of weights) over the weights that are alive; a
 method that needs the dense gradient is charged for it. Measured: the seconds of the same epochs, the median of a
@@ -15,8 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from bench.record import Run, keep, table
 from bench.train.portfolios import built
+from edgeshift.data import open_set
 from edgeshift.reports.facts import curve_of
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -32,6 +35,22 @@ METHODS: dict[str, dict[str, Any]] = {
 LEVELS = (1.0, 0.5, 0.25)
 
 
+def first_of(data: str, images: int, out: Path) -> Path:
+    """A file with the first images of a data set's training split, and a fifth as many to judge on."""
+    arrays = {}
+    for which, end, count in (
+        ("train", "train", images),
+        ("validation", "val", images // 5),
+        ("test", "test", images // 5),
+    ):
+        split = open_set(data).split(which)
+        arrays |= {f"x_{end}": split.images[:count], f"y_{end}": split.labels[:count]}
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{data}_{images}.npz"
+    np.savez(path, **arrays)
+    return path
+
+
 def main() -> None:
     """Build with each, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,9 +58,11 @@ def main() -> None:
     parser.add_argument("--model", default="resnet8")
     parser.add_argument("--widths", type=int, nargs="+", help="of a VGG's stages, instead of its own")
     parser.add_argument("--data", default="digits")
+    parser.add_argument("--images", type=int, help="of the training split, instead of all")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
+    data = str(first_of(asked.data, asked.images, asked.out)) if asked.images else asked.data
     rows = []
     for method, options in METHODS.items():
         portfolio = built(
@@ -49,7 +70,7 @@ def main() -> None:
             asked.model,
             method,
             options,
-            data=asked.data,
+            data=data,
             model_options={"widths": asked.widths} if asked.widths else {},
             levels=LEVELS,
             epochs=1 if asked.quick else asked.epochs,
@@ -76,7 +97,8 @@ def main() -> None:
         row["seconds_over_dense"] = round(row["seconds_per_epoch"] / dense, 3)
     print(table(rows, list(rows[0])))
     findings = [
-        f"{asked.model}, widths {asked.widths or 'its own'}, {asked.data}, {asked.epochs} epochs by level.",
+        f"{asked.model}, widths {asked.widths or 'its own'}, "
+        f"{asked.images or 'all'} images of {asked.data}, {asked.epochs} epochs by level.",
         "Counted cost is what a kernel that skips zeros would spend; ours are dense, and the seconds say so.",
     ]
     for method in dict.fromkeys(r["method"] for r in rows):
@@ -89,7 +111,7 @@ def main() -> None:
     if not asked.quick:
         keep(
             Run(
-                "train_sparse_cost",
+                f"train_sparse_cost{f'_{asked.model}' if asked.data != 'digits' else ''}",
                 "Counted and measured cost of training, by method and level.",
                 repeats="once, shared machine",
             ),

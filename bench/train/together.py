@@ -46,6 +46,8 @@ FIRST_PASS = "bench.train.opened:vgg16_first_pass"
 # ResNet-56 at half its multiply-accumulates, trained, for a second pass.
 HALF = "bench.train.opened:resnet56_half"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22)
+# One weight set for both questions: 8 ratios, and down to 0.3.
+EIGHT = (0.92, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3)
 # Of a network that is small already.
 CLOSE = (0.92, 0.85, 0.78, 0.7, 0.62, 0.55, 0.48, 0.4)
 
@@ -146,12 +148,26 @@ def jobs(table: str) -> list[JobOf]:
         *(r20("r20-tp", "torch_pruning", seed) for seed in range(3)),
         *(JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, FAIR) for r in (1.0, *RATIOS[:5])),
         JobOf(
+            "r20-eight-aio-0",
+            "cifar10_resnet20",
+            "all_in_one",
+            (1.0, *EIGHT),
+            {"ratios": EIGHT, "multiple": 2, "middle": 4, "settle": 0.1, "distil": 0.0, "own_rate": 4.0},
+            {**FAIR, **SHORT, "lr": SHORT["lr"] / 4},
+        ),
+        *(
+            JobOf(
+                f"r20-eight-alone-{r}", "cifar10_resnet20", "alone", (r,), {"multiple": 2}, {**FAIR, **SHORT}
+            )
+            for r in (0.3, 1.0, 0.5, 0.8, 0.4, 0.6, 0.35, 0.7, 0.92)
+        ),
+        JobOf(
             "r8-aio-0",
             "cifar10_mlperftiny_resnet8",
             "all_in_one",
             (1.0, *CLOSE),
-            {"ratios": CLOSE, "multiple": 2, "middle": 4, "settle": 0.1},
-            {**FAIR, "lr": SHARED_LR},
+            {"ratios": CLOSE, "multiple": 2, "middle": 4, "settle": 0.1, "distil": 0.0, "own_rate": 4.0},
+            {**FAIR, "lr": FAIR["lr"] / 4},
         ),
         *(
             JobOf(f"r8-alone-{r}", "cifar10_mlperftiny_resnet8", "alone", (r,), {"multiple": 2}, FAIR)

@@ -130,3 +130,18 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     line = f"{sys.executable} -m edgeshift list | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_flows_into_a_narrow_terminal_and_examples_keep_their_lines() -> None:
+    prose, examples = application.flowing("""One line.
+
+        A sentence that is
+        wrapped here.
+
+        [bold]Examples[/bold]
+
+          one --with
+          two
+        """).split("[bold]Examples[/bold]")
+    assert prose == "One line.\n\nA sentence that is wrapped here.\n\n"
+    assert examples == "\n\n  one --with\n  two"

@@ -2,6 +2,7 @@
 """The command `edgeshift`: its commands, exit codes and one-line errors."""
 
 import errno
+import inspect
 import os
 import sys
 import tempfile
@@ -51,25 +52,37 @@ HELP = """One model in, a portfolio of exact, smaller variants out.
 """
 
 app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich")
-app.command("build")(build)
-app.command("compare")(compare)
-app.command("shrink")(shrink)
-app.command("nest")(nest)
-app.command("bench")(bench)
-app.command("plan")(plan)
-app.command("costs")(costs)
-app.command("predict")(predict)
-app.command("probe")(probe)
-app.command("ratios")(ratios)
-app.command("devices")(devices)
-app.command("report")(report)
-app.command("simulate")(simulate)
-app.command("verify")(verify)
-app.command("publish")(publish)
-app.command("sign")(sign)
-app.command("rollback")(rollback)
-app.command("serve")(serve)
-app.command("list")(list_)
+COMMANDS = {
+    "build": build,
+    "compare": compare,
+    "shrink": shrink,
+    "nest": nest,
+    "bench": bench,
+    "plan": plan,
+    "costs": costs,
+    "predict": predict,
+    "probe": probe,
+    "ratios": ratios,
+    "devices": devices,
+    "report": report,
+    "simulate": simulate,
+    "verify": verify,
+    "publish": publish,
+    "sign": sign,
+    "rollback": rollback,
+    "serve": serve,
+    "list": list_,
+}
+
+
+def flowing(text: str) -> str:
+    """A docstring as help: lines of a paragraph are joined, so that it fits any terminal; indented ones stay."""
+    parts = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else part.replace("\n", " ") for part in parts)
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=flowing(_command.__doc__ or ""))(_command)
 
 
 def _version(wanted: bool) -> None:

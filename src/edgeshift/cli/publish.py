@@ -16,6 +16,9 @@ def publish(
 ) -> None:
     """Give a portfolio the next number, so that devices can go back to it later.
 
+    Its manifest and a list of checksums are written to generations/ and never again; generations share the files
+    that are the same in them.
+
     [bold]Examples[/bold]
 
       edgeshift publish build/digits
@@ -43,6 +46,8 @@ def rollback(
     ] = 0,
 ) -> None:
     """Make an earlier generation current again.
+
+    The generation that is left stays published.
 
     [bold]Examples[/bold]
 

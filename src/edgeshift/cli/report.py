@@ -18,6 +18,8 @@ def report(
 ) -> None:
     """Write one self-contained HTML file and print the table of variants.
 
+    The file needs no network and no server: figures, the front, how each variant was trained and proved.
+
     [bold]Examples[/bold]
 
       edgeshift report build/digits

@@ -52,6 +52,8 @@ class AllInOne(TrainsOnce):
         settle: Share of the steps after which the scores are final.
         every: Steps between rankings.
         distil: Share of the whole network's outputs in the loss of the others, 0..1.
+        own_rate: Times the learning rate, for batch norms. The shared weights move by the sum over the passes of a
+            step, the norms of a ratio by its own alone: where the rate was lowered for the sum, this raises theirs.
         streams: Cut residual streams too; see `SoftMasking`.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
     """
@@ -72,6 +74,7 @@ class AllInOne(TrainsOnce):
     settle: float = 0.3
     every: int = 50
     distil: float = 0.5
+    own_rate: float = 1.0
     streams: bool = False
     exclude: tuple[str, ...] = ()
 
@@ -85,6 +88,7 @@ class AllInOne(TrainsOnce):
             ("settle", self.settle, 0 <= self.settle <= 1, "0 to 1"),
             ("every", self.every, self.every >= 1, "at least 1"),
             ("distil", self.distil, 0 <= self.distil <= 1, "0 to 1"),
+            ("own_rate", self.own_rate, 0 < self.own_rate < math.inf, "above 0"),
         ):
             if not good:
                 raise BadValue(what, value, want)
@@ -214,6 +218,12 @@ class AllInOne(TrainsOnce):
                 found[name] = tensor * factor.reshape(-1, *[1] * (tensor.ndim - 1))
         return found
 
+    def before_step(self, run: Run) -> None:
+        """See `Method.before_step`; the norms of the whole network move at their rate too."""
+        for name in norm_tensors(run.model):
+            if is_scale(name) and (gradient := run.masking.parameters[name].grad) is not None:
+                gradient.mul_(self.own_rate)
+
     def after_step(self, run: Run) -> None:
         """See `Method.after_step`; moves what belongs to the ratios, and ranks anew when its step has come."""
         moved = [n for n in run.memory if n.startswith((NORM, SCORE)) and run.memory[n].grad is not None]
@@ -222,7 +232,7 @@ class AllInOne(TrainsOnce):
                 tensor, gradient = run.memory[name], run.memory[name].grad
                 assert gradient is not None
                 if name.startswith(NORM):
-                    gradient = gradient + run.training.weight_decay * tensor
+                    gradient = self.own_rate * gradient + run.training.weight_decay * tensor
                 momentum = run.memory.setdefault(MOMENTUM + name, torch.zeros_like(tensor))
                 momentum.mul_(run.training.momentum).add_(gradient)
                 ahead = gradient + run.training.momentum * momentum if run.training.nesterov else momentum
