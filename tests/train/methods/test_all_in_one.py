@@ -101,3 +101,20 @@ def test_a_level_that_was_not_trained_for_is_refused(task: Task, training: Train
         list(run_levels(AllInOne(**OPTIONS), task, training, (1.0, 0.5), tmp_path, Silent()))  # type: ignore[arg-type]
     with pytest.raises(BadValue, match="ratios"):
         AllInOne(ratios=(0.5, 0.6))
+
+
+def test_norms_move_at_their_own_rate_and_shared_weights_do_not(task: Task, tmp_path: Path) -> None:
+    def moved(own_rate: float) -> list[Level]:
+        once = Training(
+            epochs=1, batch_size=10_000, lr=0.01, weight_decay=0, warmup_epochs=0, bf16="off", threads=1
+        )
+        method = AllInOne(ratios=(0.6, 0.3), multiple=1, settle=0, own_rate=own_rate)
+        return list(run_levels(method, task, once, (1.0, 0.6, 0.3), tmp_path / str(own_rate), Silent()))
+
+    fresh = task.factory().state_dict()
+    for once, thrice in zip(moved(1.0), moved(3.0), strict=True):
+        assert torch.equal(once.state["0.weight"], thrice.state["0.weight"])
+        kept = torch.from_numpy(once.masks.tensors["1.weight"])
+        step = (once.state["1.weight"] - fresh["1.weight"])[kept]
+        assert step.abs().max() > 0
+        torch.testing.assert_close((thrice.state["1.weight"] - fresh["1.weight"])[kept], 3 * step)
