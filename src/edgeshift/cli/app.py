@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ HELP = """One model in, a portfolio of exact, smaller variants out.
 """
 
 app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich")
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "build": build,
     "compare": compare,
     "shrink": shrink,
