@@ -53,7 +53,7 @@ HELP = """One model in, a portfolio of exact, smaller variants out.
 """
 
 app = typer.Typer(name="edgeshift", help=HELP, add_completion=False, rich_markup_mode="rich")
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "build": build,
     "compare": compare,
     "shrink": shrink,
