@@ -103,18 +103,35 @@ def test_a_level_that_was_not_trained_for_is_refused(task: Task, training: Train
         AllInOne(ratios=(0.5, 0.6))
 
 
-def test_norms_move_at_their_own_rate_and_shared_weights_do_not(task: Task, tmp_path: Path) -> None:
-    def moved(own_rate: float) -> list[Level]:
-        once = Training(
-            epochs=1, batch_size=10_000, lr=0.01, weight_decay=0, warmup_epochs=0, bf16="off", threads=1
-        )
-        method = AllInOne(ratios=(0.6, 0.3), multiple=1, settle=0, own_rate=own_rate)
-        return list(run_levels(method, task, once, (1.0, 0.6, 0.3), tmp_path / str(own_rate), Silent()))
+def after_one_step(task: Task, folder: Path, **options: float) -> list[Level]:
+    """Levels after one step of plain SGD."""
+    once = Training(
+        epochs=1, batch_size=10_000, lr=0.01, weight_decay=0, warmup_epochs=0, bf16="off", threads=1
+    )
+    method = AllInOne(ratios=RATIOS, multiple=1, settle=0, **options)  # type: ignore[arg-type]
+    return list(run_levels(method, task, once, (1.0, *RATIOS), folder, Silent()))
 
-    fresh = task.factory().state_dict()
-    for once, thrice in zip(moved(1.0), moved(3.0), strict=True):
+
+def step_of_norm(level: Level, task: Task) -> torch.Tensor:
+    """How far the scales of the first norm moved, those that the level keeps."""
+    kept = torch.from_numpy(level.masks.tensors["1.weight"])
+    return (level.state["1.weight"] - task.factory().state_dict()["1.weight"])[kept]
+
+
+def test_norms_move_at_their_own_rate_and_shared_weights_do_not(task: Task, tmp_path: Path) -> None:
+    one = after_one_step(task, tmp_path / "one")
+    for once, thrice in zip(one, after_one_step(task, tmp_path / "three", own_rate=3.0), strict=True):
         assert torch.equal(once.state["0.weight"], thrice.state["0.weight"])
-        kept = torch.from_numpy(once.masks.tensors["1.weight"])
-        step = (once.state["1.weight"] - fresh["1.weight"])[kept]
+        step = step_of_norm(once, task)
         assert step.abs().max() > 0
-        torch.testing.assert_close((thrice.state["1.weight"] - fresh["1.weight"])[kept], 3 * step)
+        torch.testing.assert_close(step_of_norm(thrice, task), 3 * step)
+
+
+def test_the_weight_of_the_whole_moves_its_own_norms_and_the_shared_weights(
+    task: Task, tmp_path: Path
+) -> None:
+    one, two = after_one_step(task, tmp_path / "one"), after_one_step(task, tmp_path / "two", whole=2.0)
+    assert not torch.equal(one[0].state["0.weight"], two[0].state["0.weight"])
+    torch.testing.assert_close(step_of_norm(two[0], task), 2 * step_of_norm(one[0], task))
+    for once, twice in zip(one[1:], two[1:], strict=True):
+        torch.testing.assert_close(step_of_norm(twice, task), step_of_norm(once, task))

@@ -52,6 +52,7 @@ class AllInOne(TrainsOnce):
         settle: Share of the steps after which the scores are final.
         every: Steps between rankings.
         distil: Share of the whole network's outputs in the loss of the others, 0..1.
+        whole: Weight of the whole network's loss; that of a ratio is 1.
         own_rate: Times the learning rate, for batch norms. The shared weights move by the sum over the passes of a
             step, the norms of a ratio by its own alone: where the rate was lowered for the sum, this raises theirs.
         streams: Cut residual streams too; see `SoftMasking`.
@@ -74,6 +75,7 @@ class AllInOne(TrainsOnce):
     settle: float = 0.3
     every: int = 50
     distil: float = 0.5
+    whole: float = 1.0
     own_rate: float = 1.0
     streams: bool = False
     exclude: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ class AllInOne(TrainsOnce):
             ("settle", self.settle, 0 <= self.settle <= 1, "0 to 1"),
             ("every", self.every, self.every >= 1, "at least 1"),
             ("distil", self.distil, 0 <= self.distil <= 1, "0 to 1"),
+            ("whole", self.whole, 0 < self.whole < math.inf, "above 0"),
             ("own_rate", self.own_rate, 0 < self.own_rate < math.inf, "above 0"),
         ):
             if not good:
@@ -163,7 +166,7 @@ class AllInOne(TrainsOnce):
     def loss(self, run: Run, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """See `Method.loss`; the sum over the whole network and the ratios of the step."""
         outputs: Tensor = run.model(images)
-        total, target = loss_of(outputs), outputs.detach().float()
+        total, target = self.whole * loss_of(outputs), outputs.detach().float()
         for k in self.drawn(run):
             part = self.part(run, k, images)
             far = distance(part.float(), target)
