@@ -35,8 +35,9 @@ from edgeshift.portfolio import Draft, Golden, Portfolio
 # Relative clocks that a level is made for, and the accuracy on validation that is assumed of it.
 ACCURACY = {1.0: 0.92, 0.8: 0.915, 0.6: 0.905, 0.5: 0.895, 0.4: 0.88, 0.3: 0.86}
 # Every step of the path that widths are chosen from takes so many channels of a group, down to the least share; every
-# so many steps are timed. 16: a block of ONNX Runtime's kernels on AVX-512, less changes no latency.
-STEP, LEAST, EVERY = 16, 0.125, {"resnet20": 1, "vgg16_bn": 8}
+# so many steps are timed. ONNX Runtime's kernels work in blocks of 16 channels with AVX-512 and of 8 with AVX2: less
+# changes no latency, and a wide network has steps enough as it is.
+STEP, LEAST, EVERY = {"resnet20": 8, "vgg16_bn": 16}, 0.125, {"resnet20": 3, "vgg16_bn": 8}
 # What the policy asks of a variant is to be under the target, which is 1.05 times the whole one's latency. A variant is
 # made a twentieth faster than the whole one at its clock: on a shared machine latencies drift by as much from minute to
 # minute, and one that does not fit leaves the clock to a neighbour that is a fourth faster.
@@ -70,16 +71,16 @@ class Ranked:
         source = np.random.default_rng(seed_for(0, "ranks"))
         return Ranked(parent, groups, tuple(source.permutation(g.channels) for g in groups))
 
-    def path(self) -> list[tuple[int, ...]]:
+    def path(self, step: int) -> list[tuple[int, ...]]:
         """Widths from the whole network to the least, one group narrower at each step: each holds all later ones."""
         full = [g.channels for g in self.groups]
         widths, found = list(full), [tuple(full)]
         while True:
-            wide = [i for i, f in enumerate(full) if widths[i] - STEP >= max(STEP, LEAST * f)]
+            wide = [i for i, f in enumerate(full) if widths[i] - step >= max(step, LEAST * f)]
             if not wide:
                 break
             widest = max(wide, key=lambda i: (widths[i] / full[i], i))
-            widths[widest] -= STEP
+            widths[widest] -= step
             found.append(tuple(widths))
         # At last halves of a block, all together.
         found.append(tuple(max(w // 2, 1) for w in widths))
@@ -107,14 +108,14 @@ class Ranked:
         return open_onnx(export_onnx(small, self.parent.sample, template=self.parent.template).data)
 
 
-def chosen(ranked: Ranked, base: Mapping[str, Tensor], every: int) -> list[tuple[int, ...]]:
+def chosen(ranked: Ranked, base: Mapping[str, Tensor], step: int, every: int) -> list[tuple[int, ...]]:
     """Widths for each clock: the first on the path with at most `ROOM` times the clock times the whole one's latency.
 
     Some points are timed in turns and latency is taken to be straight between them; then the chosen ones are timed
-    beside the whole network, and once more chosen by the curve that this corrects. Where none is fast enough for a
-    clock, the narrowest is taken.
+    beside the whole network and chosen anew by the curve that this corrects, until all that are chosen were timed.
+    Where none is fast enough for a clock, the narrowest is taken.
     """
-    path = ranked.path()
+    path = ranked.path(step)
     points = [0, *range(every, len(path) - 1, every), len(path) - 1]
     sample = np.zeros((1, *ranked.parent.sample.shape[1:]), np.float32)
 
@@ -136,10 +137,12 @@ def chosen(ranked: Ranked, base: Mapping[str, Tensor], every: int) -> list[tuple
 
     times = timed_at(points)
     known = dict(zip(points, (times / times[0]).tolist(), strict=True))
-    first = met(falling(known))
-    times = timed_at(first)
-    known |= dict(zip(first, (times / times[0]).tolist(), strict=True))
-    return [path[point] for point in met(falling(known))]
+    sure: set[int] = set()
+    while not set(found := met(falling(known))) <= sure:
+        times = timed_at(found)
+        known |= dict(zip(found, (times / times[0]).tolist(), strict=True))
+        sure |= set(found)
+    return [path[point] for point in found]
 
 
 def portfolio(folder: Path, network: str = "resnet20") -> Portfolio:
@@ -151,7 +154,7 @@ def portfolio(folder: Path, network: str = "resnet20") -> Portfolio:
     ranked = Ranked.of(ref)
     parent = ranked.parent
     base = {n: t.detach().clone() for n, t in parent.model.state_dict().items()}
-    widths = chosen(ranked, base, EVERY[network])
+    widths = chosen(ranked, base, STEP[network], EVERY[network])
     for number, (width, accuracy) in enumerate(zip(widths, ACCURACY.values(), strict=True)):
         state = ranked.state(width, base, number)
         shrunk = parent.shrunk(state)

@@ -72,10 +72,24 @@ def test_shares_for_clocks_come_from_what_variants_took(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ladder(tmp_path / "p", {100: 4.0, 50: 2.0, 25: 1.0})
-    code, out, err = run(capsys, "ratios", str(tmp_path / "p"), "--frequencies", "1,0.75,0.5")
+    code, out, err = run(
+        capsys, "ratios", str(tmp_path / "p"), "--frequencies", "1,0.75,0.5", "--margin", "0"
+    )
     assert (code, out, err) == (0, "1.000,0.750,0.500\n", "")
+    _, out, _ = run(capsys, "ratios", str(tmp_path / "p"), "--frequencies", "1,0.5")
+    assert out == "1.000,0.475\n"  # 3.8 ms, a twentieth under the largest one's 4
     # Half of each latency stands still: at 0.5 the middle one takes 2 + 1 = 3, the largest 4 + 2; 4 is a third between.
-    words = ["ratios", str(tmp_path / "p"), "--frequencies", "1,0.5", "--fixed", "0.5", "--json"]
+    words = [
+        "ratios",
+        str(tmp_path / "p"),
+        "--frequencies",
+        "1,0.5",
+        "--fixed",
+        "0.5",
+        "--margin",
+        "0",
+        "--json",
+    ]
     _, out, _ = run(capsys, *words)
     assert json.loads(out)["ratios"] == pytest.approx([1.0, 0.5 + 0.5 / 3])
 
@@ -85,7 +99,8 @@ def test_shares_for_clocks_come_from_what_variants_took(
     [
         (["--frequencies", "1,x"], "--frequencies must be numbers"),
         (["--frequencies", "0.5,1"], "frequencies must be falling"),
-        (["--frequencies", "1,0.1"], "target_ms at clock 0.1 must be at least 10"),
+        (["--frequencies", "1,0.1"], "target_ms less the margin at clock 0.1 must be at least 10"),
+        (["--frequencies", "1", "--margin", "1"], "margin must be 0 to below 1"),
         (["--frequencies", "1", "--fixed", "1"], "fixed must be from 0 and below 1"),
     ],
 )

@@ -19,6 +19,15 @@ def test_the_share_is_where_the_latency_meets_the_target() -> None:
     )
 
 
+def test_a_margin_aims_below_the_target_but_leaves_the_whole_network_to_the_first_clock() -> None:
+    # Target 12, aim 9: at 0.8 half takes 8.5 and all 14.5, so 0.5 + 0.5 * 0.5 / 6.
+    assert ratios_for([1.0, 0.8], CURVE, margin=0.25) == pytest.approx((1.0, 0.5 + 0.5 * 0.5 / 6), rel=1e-12)
+    # A target that is given binds the first clock too: aim 9 there, 7 at half and 12 at all.
+    assert ratios_for([1.0], CURVE, 12.0, 0.25) == pytest.approx((0.5 + 0.5 * 2 / 5,), rel=1e-12)
+    with pytest.raises(BadValue, match="margin must be 0 to below 1"):
+        ratios_for([1.0], CURVE, margin=1.0)
+
+
 def test_a_target_above_all_keeps_all() -> None:
     assert ratios_for([1.0, 0.5], CURVE, 22.0) == (1.0, 1.0)
 

@@ -19,6 +19,12 @@ def ratios(
     fixed: Annotated[
         float, typer.Option(help="Share of a latency that does not stretch as the clock falls, 0..1.")
     ] = 0.0,
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="Share of the target that smaller variants stay under, so that a drift changes nothing."
+        ),
+    ] = 0.05,
     json: Annotated[
         bool, typer.Option("--json", help="Print clocks and shares as JSON, nothing else.")
     ] = False,
@@ -40,7 +46,7 @@ def ratios(
         clocks = [float(word) for word in frequencies.split(",")]
     except ValueError as error:
         raise BadValue("--frequencies", frequencies, "numbers, such as 1,0.8,0.6") from error
-    found = ratios_for(clocks, curve_of(Portfolio.open(folder).variants, fixed=fixed), target_ms)
+    found = ratios_for(clocks, curve_of(Portfolio.open(folder).variants, fixed=fixed), target_ms, margin)
     if json:
         print_json({"frequencies": clocks, "ratios": list(found)})
         return

@@ -77,14 +77,16 @@ def fit_clock(frequencies: Sequence[float], latencies_ms: Sequence[float]) -> tu
 
 
 def ratios_for(
-    frequencies: Sequence[float], curve: Curve, target_ms: float | None = None
+    frequencies: Sequence[float], curve: Curve, target_ms: float | None = None, margin: float = 0.0
 ) -> tuple[float, ...]:
     """The largest kept share of the cost that meets the target at each clock.
 
     Args:
         frequencies: Relative clocks, falling, each in (0, 1].
         curve: Measured; between its sizes the latency is taken to be straight.
-        target_ms: Latency to keep; None = that of the largest size at the first clock.
+        target_ms: Latency to keep; None = that of the largest size at the first clock, which then is kept whole.
+        margin: Share of the target to stay under, 0 to below 1: latencies drift, and a network that no longer fits
+            leaves its clock to the next smaller one, with a step in latency.
 
     Returns:
         One share for each clock, never rising.
@@ -100,11 +102,15 @@ def ratios_for(
     target = curve.latency_ms(last, frequencies[0]) if target_ms is None else target_ms
     if not 0 < target < math.inf:
         raise BadValue("target_ms", target, "a finite number above 0")
-    return tuple(_share(curve, frequency, target) for frequency in frequencies)
+    if not 0 <= margin < 1:
+        raise BadValue("margin", margin, "0 to below 1")
+    whole = (curve.shares[last],) if target_ms is None else ()
+    aim, what = target * (1 - margin), "target_ms less the margin" if margin else "target_ms"
+    return (*whole, *(_share(curve, frequency, aim, what) for frequency in frequencies[len(whole) :]))
 
 
-def _share(curve: Curve, frequency: float, target_ms: float) -> float:
-    """The largest share whose latency at that clock is at most the target."""
+def _share(curve: Curve, frequency: float, target_ms: float, what: str) -> float:
+    """The largest share whose latency at that clock is at most the target; `what` names that in an error."""
     times = [curve.latency_ms(number, frequency) for number in range(len(curve.shares))]
     for number in range(len(times) - 1, -1, -1):
         if times[number] > target_ms:
@@ -114,7 +120,7 @@ def _share(curve: Curve, frequency: float, target_ms: float) -> float:
         along = (target_ms - times[number]) / (times[number + 1] - times[number])
         return curve.shares[number] + along * (curve.shares[number + 1] - curve.shares[number])
     raise BadValue(
-        f"target_ms at clock {frequency:g}",
+        f"{what} at clock {frequency:g}",
         target_ms,
         f"at least {times[0]:.4g}, what the smallest size takes",
     )
