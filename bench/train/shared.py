@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it costs ratios to share one set of weights, by the options of all_in_one: points behind training alone.
 
-    python -m bench.train.shared --out build/shared                     # about an hour of one core
+    python -m bench.train.shared --out build/shared                     # half an hour of one core
     python -m bench.train.shared --out build/quick --quick              # a minute, proves nothing
 
 The network and the canvases of `bench.train.methods`, seeds paired: one weight set for all ratios against the network

@@ -166,8 +166,8 @@ def jobs(table: str) -> list[JobOf]:
             "cifar10_mlperftiny_resnet8",
             "all_in_one",
             (1.0, *CLOSE),
-            {"ratios": CLOSE, "multiple": 2, "middle": 4, "settle": 0.1, "distil": 0.0, "own_rate": 4.0},
-            {**FAIR, "lr": FAIR["lr"] / 4},
+            {"ratios": CLOSE, "multiple": 2, "middle": 4, "settle": 0.1},
+            {**FAIR, "lr": SHARED_LR},
         ),
         *(
             JobOf(f"r8-alone-{r}", "cifar10_mlperftiny_resnet8", "alone", (r,), {"multiple": 2}, FAIR)
