@@ -91,6 +91,8 @@ SHORT = {"batch_size": 64, "lr": 0.025}
 FAIR = {**TUNE, "epochs": 40, "first_epochs": 40}
 # The loss of one weight set is a sum over its ratios, so that its gradients are as much larger.
 SHARED_LR = 0.02
+# Both in few epochs, the rates by the linear rule; no teacher, whose passes cost as much as a small ratio's.
+FAIR_SHORT = {**FAIR, "batch_size": 64, "lr": 0.0125, "warmup_epochs": 0.2, "distil": 0.0}
 
 
 def soft(steps: int, **options: Any) -> dict[str, Any]:
@@ -131,7 +133,14 @@ def jobs(table: str) -> list[JobOf]:
             )
             for s, tune in ((0.5, {**TUNE, "epochs": 40}), (0.25, {**TUNE, "epochs": 40}))
         ),
-        JobOf("r56-again-0", HALF, "soft_masking", (1.0, 0.5), AT_ONCE, {**TUNE, **SHORT, "epochs": 40}),
+        JobOf(
+            "r56-again-0",
+            HALF,
+            "soft_masking",
+            (1.0, 0.5),
+            AT_ONCE,
+            {**TUNE, **SHORT, "epochs": 40},
+        ),
         *(
             JobOf(f"r56-tp-{s}", "cifar10_resnet56", "torch_pruning", (s,), {}, {**TUNE, "epochs": 40})
             for s in (0.5, 0.25)
@@ -152,13 +161,11 @@ def jobs(table: str) -> list[JobOf]:
             "cifar10_resnet20",
             "all_in_one",
             (1.0, *EIGHT),
-            {"ratios": EIGHT, "multiple": 2, "middle": 4, "settle": 0.1, "distil": 0.0, "own_rate": 4.0},
-            {**FAIR, **SHORT, "lr": SHORT["lr"] / 4},
+            {"ratios": EIGHT, "multiple": 2, "middle": 3, "settle": 0.1, "own_rate": 2.5},
+            {**FAIR_SHORT, "lr": SHARED_LR / 4},
         ),
         *(
-            JobOf(
-                f"r20-eight-alone-{r}", "cifar10_resnet20", "alone", (r,), {"multiple": 2}, {**FAIR, **SHORT}
-            )
+            JobOf(f"r20-eight-alone-{r}", "cifar10_resnet20", "alone", (r,), {"multiple": 2}, FAIR_SHORT)
             for r in (0.3, 1.0, 0.5, 0.8, 0.4, 0.6, 0.35, 0.7, 0.92)
         ),
         JobOf(
@@ -205,12 +212,20 @@ def jobs(table: str) -> list[JobOf]:
             FIRST_PASS,
             "all_in_one",
             (1.0, *RATIOS[1:6]),
-            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 4, "settle": 0.1},
-            {**FAIR, "lr": SHARED_LR},
+            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 4, "settle": 0.1, "own_rate": 2.5},
+            {**FAIR_SHORT, "lr": SHARED_LR / 4},
         ),
         *(
-            JobOf(f"vggfirst-alone-{r}", FIRST_PASS, "alone", (r,), {"multiple": 16}, FAIR)
-            for r in RATIOS[1:6]
+            JobOf(f"vggfirst-alone-{r}", FIRST_PASS, "alone", (r,), {"multiple": 16}, FAIR_SHORT)
+            for r in (1.0, *RATIOS[1:6])
+        ),
+        JobOf(
+            "vggfirst-slim-0",
+            FIRST_PASS,
+            "network_slimming",
+            (1.0, 0.5, 0.3),
+            {"l1": 3e-4, "cost": "macs"},
+            FAIR_SHORT,
         ),
     ]
     return found
@@ -277,7 +292,9 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
     splits = {which: data.split(which) for which in ("train", "validation", "test")}
     if limit:
         splits = {k: Split(s.images[:limit], s.labels[:limit]) for k, s in splits.items()}
-    epochs = {k: max(1, round(v * scale)) for k, v in job.train.items() if k.endswith("epochs") and v}
+    epochs = {
+        k: max(1, round(v * scale)) for k, v in job.train.items() if k in ("epochs", "first_epochs") and v
+    }
     training = Training(
         **{
             "threads": 1,

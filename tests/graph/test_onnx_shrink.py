@@ -622,3 +622,65 @@ def test_one_channel_carries_constants_through_a_pad_of_its_own() -> None:
     pads = whole(0, 0, 1, 1, 0, 0, 1, 1)
     shrunk = equal(model(nodes, {"a": first, "c": bias, "b": numbers(2, 6, 3, 3), "p": pads}))
     assert shapes(shrunk.model)["a"] == (4, 3, 3, 3)
+
+
+# Blocks that are dead within.
+
+
+def dead_block(bias: Array, *, last: str = "Relu") -> ModelProto:
+    """x -> stem s; s + norm(conv b(relu(conv a(s)))) -> last -> y, where the convolutions' channels are all dead."""
+    tensors = {
+        "s.weight": numbers(4, 3, 1, 1),
+        "a.weight": np.zeros((8, 4, 3, 3), np.float32),
+        "b.weight": numbers(4, 8, 3, 3, seed=1),
+        "n.scale": numbers(4, seed=2),
+        "n.bias": bias,
+        "n.mean": np.zeros(4, np.float32),
+        "n.var": np.ones(4, np.float32),
+    }
+    nodes = [
+        node("Conv", ["x", "s.weight"], "s"),
+        node("Conv", ["s", "a.weight"], "a", pads=[1, 1, 1, 1]),
+        node("Relu", ["a"], "r"),
+        node("Conv", ["r", "b.weight"], "b", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["b", "n.scale", "n.bias", "n.mean", "n.var"], "n"),
+        node("Add", ["n", "s"], "sum"),
+        node(last, ["sum"], "y"),
+    ]
+    return model(nodes, tensors, ("n", 3, 6, 6))
+
+
+def test_a_dead_block_leaves_its_constant() -> None:
+    bias = np.array([0.5, -0.25, 0, 1], np.float32)
+    shrunk = equal(dead_block(bias))
+    assert [n.op_type for n in shrunk.model.graph.node] == ["Conv", "Add", "Relu"]
+    assert shapes(shrunk.model) == {"s.weight": (4, 3, 1, 1), "n_constant": (1, 4, 1, 1)}
+    np.testing.assert_array_equal(stored(shrunk.model, "n_constant").ravel(), bias)
+    assert shrunk.report.after.parameters == 12
+
+
+def test_a_dead_block_that_gives_zeros_leaves_nothing() -> None:
+    shrunk = equal(dead_block(np.zeros(4, np.float32)))
+    assert [n.op_type for n in shrunk.model.graph.node] == ["Conv", "Relu"]
+
+
+def test_a_sum_that_is_the_output_stays() -> None:
+    proto = dead_block(np.zeros(4, np.float32))
+    del proto.graph.node[6]
+    proto.graph.output[0].name = "sum"
+    assert [n.op_type for n in equal(proto).model.graph.node] == ["Conv", "Add"]
+
+
+def test_a_constant_that_widens_a_sum_stays() -> None:
+    """The other side has one pixel; without the branch the sum would have one too."""
+    tensors = {"w": np.zeros((3, 3, 3, 3), np.float32), "b": numbers(3)}
+    nodes = [
+        node("GlobalAveragePool", ["x"], "mean"),
+        node("Conv", ["x", "w", "b"], "branch", pads=[1, 1, 1, 1]),
+        node("Add", ["mean", "branch"], "y"),
+    ]
+    assert [n.op_type for n in equal(model(nodes, tensors)).model.graph.node] == [
+        "GlobalAveragePool",
+        "Conv",
+        "Add",
+    ]

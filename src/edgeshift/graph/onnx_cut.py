@@ -56,7 +56,8 @@ class _Cut:
             self.trace.owner[p] for p, n in enumerate(trace.graph.nodes) if n.kind == "recurrent"
         }:
             self._recurrent(self.nodes[position])
-        self._finish()
+        silenced = self._silence()
+        self._finish(drop_unread=silenced)
 
     def _parameters(self) -> None:
         """Every parameter that changes."""
@@ -200,7 +201,61 @@ class _Cut:
         self.before.setdefault(index, []).append(helper.make_node(op, inputs, [out], out))
         return out
 
-    def _finish(self) -> None:
+    def _silence(self) -> bool:
+        """Give sums the constant itself that a branch gives for every input; whether there was one.
+
+        A convolution keeps one channel where all are dead, so that a dead residual block would go on computing.
+        """
+        outputs = {o.name for o in self.result.graph.output}
+        held = outputs.union(*(captured(n) for n in self.nodes))
+        renamed: dict[str, str] = {}
+        found = False
+        for node in self.nodes:
+            # A lifted shift is a constant that the analysis did not know.
+            silent = None if node.op_type != "Add" or self.verdict.lifts else self._silent_input(node)
+            if silent is None:
+                continue
+            found = True
+            slot, constant = silent
+            if not constant.any() and node.output[0] not in held:
+                renamed[node.output[0]] = node.input[1 - slot]
+                continue
+            name = fresh_name(f"{node.input[slot]}_constant", self.taken)
+            self._store(name, constant, self._float_kind(node))
+            node.input[slot] = name
+        for node in self.nodes:
+            for slot, name in enumerate(node.input):
+                while name in renamed:
+                    name = renamed[name]
+                node.input[slot] = name
+        return found
+
+    def _silent_input(self, node: NodeProto) -> tuple[int, Array] | None:
+        """Which input of a sum is known, and its numbers, small enough to be stored; None where none or both are."""
+        known = [self._known(name) for name in node.input]
+        numbers = [self.trace.number.get(name) for name in node.input]
+        if None in numbers or (known[0] is None) == (known[1] is None):
+            return None
+        slot = int(known[0] is None)
+        here, other = (self.verdict.size(n) for n in (numbers[slot], numbers[1 - slot]) if n is not None)
+        constant = known[slot]
+        # Of another shape it would widen the sum.
+        return None if constant is None or here != other else (slot, constant)
+
+    def _known(self, name: str) -> Array | None:
+        """What a computed tensor is for every input, along one axis at most; None where that is not known."""
+        number, facts = self.trace.number.get(name), self.verdict.facts
+        if number is None or self.trace.graph.values[number].data is not None or facts.is_tainted(number):
+            return None
+        constant = facts.constant(number)
+        for axis, size in enumerate(constant.shape):
+            if size > 1:
+                constant = np.compress(self.verdict.kept(number, axis), constant, axis)
+        return (
+            None if np.isnan(constant).any() or constant.size > max(constant.shape, default=1) else constant
+        )
+
+    def _finish(self, *, drop_unread: bool) -> None:
         """Operators in order, initialisers that are used, equal copies made one again."""
         graph = self.result.graph
         self._join_copies()
@@ -210,6 +265,8 @@ class _Cut:
                 copy = NodeProto()
                 copy.CopyFrom(each)
                 ordered.append(copy)
+        if drop_unread:
+            ordered = _read_by_outputs(ordered, {o.name for o in graph.output})
         used = {i for n in ordered for i in n.input} | {o.name for o in graph.output}
         for node in ordered:
             used |= captured(node)
@@ -229,6 +286,16 @@ class _Cut:
         for node in self.nodes:
             for slot, name in enumerate(node.input):
                 node.input[slot] = renamed.get(name, name)
+
+
+def _read_by_outputs(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
+    """The operators that outputs depend on, in order."""
+    wanted, found = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted |= {*node.input} | captured(node)
+            found.append(node)
+    return found[::-1]
 
 
 def _move_columns(array: Array, axis: int, carrier: int, gone: Array, factors: Array) -> Array:
