@@ -624,6 +624,33 @@ def test_one_channel_carries_constants_through_a_pad_of_its_own() -> None:
     assert shapes(shrunk.model)["a"] == (4, 3, 3, 3)
 
 
+def test_a_bias_that_operators_make_of_one_number_keeps_its_layer_whole() -> None:
+    """As torch's exporter writes convolutions without bias where it is told not to optimise."""
+    first, second = numbers(8, 3, 3, 3), numbers(4, 8, 1, 1)
+    first[[1, 5]] = 0
+    tensors = {"a.weight": first, "b.weight": second, "zero": np.float32(0), "size": whole(8)}
+    nodes = [
+        node("CastLike", ["zero", "x"], "cast"),
+        node("Expand", ["cast", "size"], "a.bias"),
+        node("Conv", ["x", "a.weight", "a.bias"], "h"),
+        node("Relu", ["h"], "r"),
+        node("Conv", ["r", "b.weight"], "y"),
+    ]
+    assert shapes(equal(model(nodes, tensors)).model)["a.weight"] == (8, 3, 3, 3)
+
+
+def test_channels_pass_a_cast_like_another_tensor() -> None:
+    first, second = numbers(8, 3, 3, 3), numbers(4, 8, 1, 1)
+    second[:, 7] = 0
+    tensors = {"a.weight": first, "b.weight": second}
+    nodes = [
+        node("Conv", ["x", "a.weight"], "h"),
+        node("CastLike", ["h", "x"], "r"),
+        node("Conv", ["r", "b.weight"], "y"),
+    ]
+    assert shapes(equal(model(nodes, tensors)).model)["a.weight"] == (7, 3, 3, 3)
+
+
 # Blocks that are dead within.
 
 

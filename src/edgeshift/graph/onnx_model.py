@@ -440,7 +440,7 @@ def _static_names(settled: Settled) -> tuple[set[str], set[str]]:
             or captured(node)
         ):
             continue
-        inputs = [i for i in node.input if i]
+        inputs = [i for i in node.input if i][: 1 if node.op_type == "CastLike" else None]
         if not inputs or any(graphs_of(a) for a in node.attribute):
             continue
         if all(i in fixed or i in single for i in inputs):

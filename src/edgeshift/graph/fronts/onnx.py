@@ -36,7 +36,7 @@ VARIADIC = {"Max": "max", "Mean": "add", "Min": "min", "Sum": "add"}
 UNKNOWN_ELEMENTWISE = {
     "And", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual",
     "Mod", "Not", "Or", "Round", "Shrink", "Sign", "ThresholdedRelu", "Where", "Xor", "Acos", "Acosh",
-    "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan", "CastLike",
+    "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan",
 }  # fmt: skip
 REDUCTIONS = {"ReduceMax": "max", "ReduceMean": "mean", "ReduceMin": "min", "ReduceSum": "sum"}
 OTHER_REDUCTIONS = {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"}
@@ -303,6 +303,10 @@ class _Front:
         narrow = {10, 16, 17, 18, 19, 20}  # float16, bfloat16 and 8-bit floats round what they take
         kept = target == "f" and self.options["to"] not in narrow and source in "fiub"
         return self._map("identity" if kept else None)
+
+    def _op_CastLike(self) -> int:
+        """Of the second input only the type counts, which may be narrow."""
+        return self._map(None)
 
     # Weighted sums.
 
