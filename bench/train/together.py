@@ -212,7 +212,7 @@ def jobs(table: str) -> list[JobOf]:
             FIRST_PASS,
             "all_in_one",
             (1.0, *RATIOS[1:6]),
-            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 4, "settle": 0.1, "own_rate": 2.5},
+            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 3, "settle": 0.1, "own_rate": 2.5},
             {**FAIR_SHORT, "lr": SHARED_LR / 4},
         ),
         *(
