@@ -22,6 +22,7 @@ class Value:
         param: Parameter or buffer name if the tensor is one, else "".
         trained: Whether it is a parameter, not a buffer.
         data: The numbers of a parameter, buffer or literal, else None. Never written to.
+        sealed: Whether parts of it may go but none of its numbers may change, as those of a quantised weight.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +30,7 @@ class Value:
     param: str = ""
     trained: bool = False
     data: Array | None = field(default=None, compare=False, repr=False)
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ class ChannelGraph:
 
     def bare(self) -> "ChannelGraph":
         """The same network without its numbers, and without what was found of it."""
-        values = [v if v.data is None else Value(v.shape, v.name, v.param, v.trained) for v in self.values]
+        values = [
+            v if v.data is None else Value(v.shape, v.name, v.param, v.trained, sealed=v.sealed)
+            for v in self.values
+        ]
         return ChannelGraph(values, self.nodes, self.inputs, self.outputs, self.tracer)
 
     def users(self) -> dict[int, list[int]]:

@@ -46,6 +46,7 @@ class _Cut:
         self.before: dict[int, list[NodeProto]] = {}
         self.after: dict[int, list[NodeProto]] = {}
         self._parameters()
+        self._scales()
         for position, delta in verdict.edits.bias.items():
             self._bias(position, delta)
         for position, changes in verdict.edits.attributes.items():
@@ -80,6 +81,15 @@ class _Cut:
             for axis, carrier, gone, factors in columns:
                 array = _move_columns(array, axis, carrier, gone, factors)
             self._store(value.param, _select(array, index, grid), stored.data_type)
+
+    def _scales(self) -> None:
+        """Scales and zero points of quantised weights, where every row or column has its own."""
+        for number, (node, axis) in self.trace.scaled.items():
+            stays = self.verdict.kept(number, axis)
+            for name in node.input[1:]:
+                if name and len(self.tensors[name].dims) and len(stays) == np.prod(self.tensors[name].dims):
+                    stored = self.tensors[name]
+                    self._store(name, array_of(stored)[stays], stored.data_type)
 
     def _shifts(self) -> dict[str, Array]:
         """Parameter -> what to add to it; parts of a recurrent layer's bias put where they belong."""
@@ -208,6 +218,7 @@ class _Cut:
         """
         outputs = {o.name for o in self.result.graph.output}
         held = outputs.union(*(captured(n) for n in self.nodes))
+        quantised = {n.output[0] for n in self.nodes if n.op_type == "DequantizeLinear"}
         renamed: dict[str, str] = {}
         found = False
         for node in self.nodes:
@@ -215,8 +226,10 @@ class _Cut:
             silent = None if node.op_type != "Add" or self.verdict.lifts else self._silent_input(node)
             if silent is None:
                 continue
-            found = True
             slot, constant = silent
+            if constant.any() and node.input[slot] in quantised:
+                continue  # a runtime sums in whole numbers only what is quantised on both sides
+            found = True
             if not constant.any() and node.output[0] not in held:
                 renamed[node.output[0]] = node.input[1 - slot]
                 continue

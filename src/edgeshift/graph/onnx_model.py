@@ -38,6 +38,10 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProt
 OPEN_SIZES = (16, 32, 64, 128, 224, 256, 384, 512)
 # An open first axis is a batch; two samples, so that nothing looks constant that differs between samples.
 OPEN_BATCH = 2
+# Element types whose numbers a DequantizeLinear makes floats of, one by one.
+QUANTISED = (
+    TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32,
+)  # fmt: skip
 # Numbers made of sizes alone that are larger than this are not looked into.
 LITERAL_LIMIT = 1 << 22
 # Only moved, never changed: a parameter may be replaced by what these make of it.
@@ -457,7 +461,23 @@ def parameter_names(settled: Settled) -> set[str]:
         where = STRUCTURE.get(node.op_type, ()) if node.domain in ("", "ai.onnx") else ()
         found |= {n for slot, n in enumerate(node.input) if slot not in where} | captured(node)
     found |= {o.name for o in settled.model.graph.output}
-    return {n for n in found if n in settled.tensors and _is_parameter(settled.tensors[n])}
+    found = {n for n in found if n in settled.tensors and _is_parameter(settled.tensors[n])}
+    return found | quantised_names(settled)
+
+
+def quantised_names(settled: Settled) -> set[str]:
+    """Stored whole numbers with at least one axis that are used once, to be made floats of by stored scales."""
+    tensors, uses = settled.tensors, uses_of(settled.model)
+    return {
+        node.input[0]
+        for node in settled.model.graph.node
+        if node.op_type == "DequantizeLinear"
+        and all(name in tensors for name in node.input if name)
+        and tensors[node.input[0]].data_type in QUANTISED
+        and len(tensors[node.input[0]].dims) > 0
+        and len(uses[node.input[0]]) == 1
+        and not attributes_of(node).get("block_size")
+    }
 
 
 def _is_parameter(tensor: TensorProto) -> bool:

@@ -46,6 +46,50 @@ class Gelu(OpRun):
         return (np.asarray(0.5 * x * (1 + inner), x.dtype),)
 
 
+class QuantizeLinear(OpRun):
+    """Nearest step, halves to even; the evaluator's own wants the newest opset."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, scale: Array, zero: Any = None, axis: Any = None, block_size: Any = None,
+        output_dtype: Any = None, precision: Any = None, saturate: Any = None,
+    ) -> tuple[Array]:  # fmt: skip
+        if block_size or output_dtype or (zero is not None and zero.dtype.kind not in "iu"):
+            raise NotImplementedError("QuantizeLinear in blocks or to floats")
+        zero = np.zeros(1, np.uint8) if zero is None else zero
+        shape = scales_shape(scale, x.ndim, axis)
+        steps = np.rint(x / scale.reshape(shape)) + zero.astype(x.dtype).reshape(shape)
+        bounds = np.iinfo(zero.dtype)
+        return (np.clip(steps, bounds.min, bounds.max).astype(zero.dtype),)
+
+
+class DequantizeLinear(OpRun):
+    """Steps from the zero point; the evaluator's own wants the newest opset."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, scale: Array, zero: Any = None, axis: Any = None, block_size: Any = None,
+        output_dtype: Any = None,
+    ) -> tuple[Array]:  # fmt: skip
+        if block_size or output_dtype:
+            raise NotImplementedError("DequantizeLinear in blocks")
+        shape = scales_shape(scale, x.ndim, axis)
+        steps = x.astype(scale.dtype)
+        if zero is not None:
+            steps = steps - zero.astype(scale.dtype).reshape(shape)
+        return (np.asarray(steps * scale.reshape(shape)),)
+
+
+def scales_shape(scale: Array, rank: int, axis: int | None) -> tuple[int, ...]:
+    """Shape in which scales broadcast: one of them for all, or one for each place along an axis."""
+    if scale.size == 1:
+        return (1,) * rank
+    at = (1 if axis is None else axis) % rank
+    return tuple(len(scale) if d == at else 1 for d in range(rank))
+
+
 class MaxPool(OpRun):
     """Largest number in each window."""
 
@@ -180,4 +224,5 @@ class Window:
 
 def evaluator(model: ModelProto) -> ReferenceEvaluator:
     """A float64 evaluator of a model."""
-    return ReferenceEvaluator(model, new_ops=[Erf, Gelu, HardSwish, MaxPool, AveragePool, ConvTranspose])
+    ours: list[type[OpRun]] = [Erf, Gelu, HardSwish, MaxPool, AveragePool, ConvTranspose]
+    return ReferenceEvaluator(model, new_ops=[*ours, QuantizeLinear, DequantizeLinear])

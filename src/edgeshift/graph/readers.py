@@ -261,7 +261,8 @@ def reader_demand(reader: Reader, position: int, facts: Facts, demands: Demands,
     shift = used & ~np.isnan(constants)
     if not shift.any():
         return
-    movable = not shared and reader.groups == 1 and bool(facts.graph.values[reader.w].param)
+    weight = facts.graph.values[reader.w]
+    movable = not shared and reader.groups == 1 and bool(weight.param) and not weight.sealed
     if takes_constants(reader, demands.ties) and not shared:
         return
     demands.note(reader.out, reader.out_axis, fixed)

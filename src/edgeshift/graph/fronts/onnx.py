@@ -55,6 +55,7 @@ class OnnxTrace:
         graph: The network.
         number: Tensor name -> value number, for tensors the graph holds.
         owner: Position of a graph's node -> position of its operator in the file.
+        scaled: Value number of a weight made of stored whole numbers -> its operator and the axis of its scales.
         halves: Value number of a part of a recurrent layer's bias -> its name, direction and first entry.
         takes: Position of an operator -> positions of the nodes that pick for it, in order.
     """
@@ -64,6 +65,7 @@ class OnnxTrace:
     graph: ChannelGraph = field(default_factory=ChannelGraph)
     number: dict[str, int] = field(default_factory=dict)
     owner: list[int] = field(default_factory=list)
+    scaled: dict[int, tuple[NodeProto, int]] = field(default_factory=dict)
     halves: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     takes: dict[int, list[int]] = field(default_factory=dict)
 
@@ -308,11 +310,60 @@ class _Front:
         """Of the second input only the type counts, which may be narrow."""
         return self._map(None)
 
+    # Quantised numbers.
+
+    def _op_QuantizeLinear(self) -> int | None:
+        steps, zero = self._steps(), self.known(2, sizes=False)
+        kind = np.dtype(np.uint8) if zero is None else zero.dtype
+        if steps is None or kind.kind not in "iu" or "output_dtype" in self.options:
+            return None
+        bounds = np.iinfo(kind)
+        return self._map("quantize", low=float(bounds.min), high=float(bounds.max), **steps)
+
+    def _op_DequantizeLinear(self) -> int | None:
+        if self.node.input[0] in self.parameters:
+            return self._scaled()
+        steps = self._steps()
+        return None if steps is None else self._map("dequantize", **steps)
+
+    def _steps(self) -> dict[str, float] | None:
+        """Scale and zero point, where there is one of each and the file knows them."""
+        scale, zero = self.known(1, sizes=False), self.known(2, sizes=False)
+        if scale is None or scale.size != 1 or (self.given(2) and (zero is None or zero.size != 1)):
+            return None
+        return {
+            "scale": float(scale.reshape(())),
+            "zero": 0.0 if zero is None else float(zero.reshape(())),
+        }
+
+    def _scaled(self) -> int:
+        """A weight or bias that is stored as whole numbers, as the floats that it stands for."""
+        name, tensors = self.node.input[0], self.trace.settled.tensors
+        whole = array_of(tensors[name]).astype(np.float64)
+        axis = int(self.options["axis"]) % whole.ndim
+        shape = [-1 if d == axis else 1 for d in range(whole.ndim)]
+        scale, zero = (
+            array_of(tensors[n]).astype(np.float64).reshape(shape) if self.given(slot) else np.zeros(1)
+            for slot, n in ((slot, self.node.input[slot] if self.given(slot) else "") for slot in (1, 2))
+        )
+        value = Value(whole.shape, self.node.output[0], name, True, (whole - zero) * scale, sealed=True)
+        number = self.graph.add_value(value)
+        self.trace.scaled[number] = (self.node, axis)
+        return number
+
     # Weighted sums.
 
     def _can_bias(self, slot: int) -> bool:
-        """Whether there is a bias that can be changed, or none, so that one can be given."""
-        return not self.given(slot) or self._is_vector(self.node.input[slot])
+        """Whether there is a bias that can be changed, or none, so that one can be given.
+
+        Not to a quantised weight: a runtime computes those in whole numbers with a quantised bias or with none.
+        """
+        return self._is_vector(self.node.input[slot]) if self.given(slot) else not self._is_sealed()
+
+    def _is_sealed(self) -> bool:
+        """Whether this operator's weight is made of stored whole numbers."""
+        number = self.trace.number.get(self.node.input[1])
+        return number is not None and self.graph.values[number].sealed
 
     def _is_vector(self, name: str) -> bool:
         return name in self.parameters and len(self.shape(name)) == 1
@@ -356,7 +407,7 @@ class _Front:
         if not self._is_weight(b):
             right: str | int = b if w_out else self.emit("permute", [b], self.shape(b)[::-1], order=(1, 0))
             at = self.emit("matmul", [x, right])
-        elif alpha == beta == 1.0 and (not self.given(2) or self._is_vector(self.node.input[2])):
+        elif alpha == beta == 1.0 and self._can_bias(2):
             return self.emit("linear", [x, b, self._optional(2)], w_out=w_out, can_bias=True)
         else:
             at = self.emit("linear", [x, b, None], w_out=w_out, can_bias=False)
@@ -377,7 +428,7 @@ class _Front:
             return self.emit("matmul", [a, b])
         place = self._bias_after()
         if place is None:
-            return self.emit("linear", [a, b, None], w_out=1, can_bias=True)
+            return self.emit("linear", [a, b, None], w_out=1, can_bias=not self._is_sealed())
         add = self.nodes[place]
         bias = next(n for n in add.input if n != self.node.output[0])
         out = self.emit("linear", [a, b, bias], w_out=1, can_bias=True)
@@ -387,7 +438,7 @@ class _Front:
 
     def _is_weight(self, name: str) -> bool:
         """Whether a tensor is a parameter or a moved one."""
-        if name in self.parameters:
+        if name in self.parameters or self.trace.number.get(name) in self.trace.scaled:
             return True
         for node in self.nodes[: self.index]:
             if name in node.output:

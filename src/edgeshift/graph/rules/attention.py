@@ -187,7 +187,7 @@ class Attention:
                 assert w is not None
                 values = ties.graph.values
                 single = ties.uses.get(w, 0) == 1 and (bias is None or ties.uses.get(bias, 0) == 1)
-                named = bool(values[w].param) and (bias is None or bool(values[bias].param))
+                named = all(values[n].param and not values[n].sealed for n in (w, bias) if n is not None)
                 return node if single and named and int(node.attributes.get("w_out", 0)) == 0 else None
             if node.kind not in LINEAR_KINDS and node.attributes.get("fn") != "identity":
                 return None

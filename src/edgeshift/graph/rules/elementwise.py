@@ -13,6 +13,8 @@ from edgeshift.graph.channels import Array, Node
 from edgeshift.graph.facts import Demands, Edits, Facts, Fate
 from edgeshift.graph.ties import Labels, Ties
 
+# Of a step: float32 rounds less for any number of steps that 16 bits hold.
+NEAR_A_JUMP = 0.01
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -39,12 +41,19 @@ def _clip(x: Array, low: float | None = None, high: float | None = None) -> Arra
     return np.asarray(np.minimum(np.maximum(x, low), high))
 
 
+def _quantize(x: Array, scale: float, zero: float, low: float, high: float) -> Array:
+    steps = x / scale
+    apart = np.abs(steps - np.floor(steps) - 0.5) > NEAR_A_JUMP
+    return np.where(apart, np.clip(np.rint(steps) + zero, low, high), np.nan)
+
+
 # What a constant becomes. A function that jumps (sign, floor, comparisons) is left out on purpose: a constant known
-# to 16 digits may fall on the other side of the jump in float32.
+# to 16 digits may fall on the other side of the jump in float32. Quantising knows those that are not near one.
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "abs": np.abs,
     "clip": _clip,
     "cos": np.cos,
+    "dequantize": lambda x, scale, zero: (x - zero) * scale,
     "elu": _elu,
     "erf": _erf,
     "exp": np.exp,
@@ -77,6 +86,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": np.power,
+    "quantize": _quantize,
     "prelu": lambda x, w: np.where(x > 0, x, w * x),
 }
 
