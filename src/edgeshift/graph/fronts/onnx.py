@@ -315,7 +315,7 @@ class _Front:
     def _op_QuantizeLinear(self) -> int | None:
         steps, zero = self._steps(), self.known(2, sizes=False)
         kind = np.dtype(np.uint8) if zero is None else zero.dtype
-        if steps is None or kind.kind not in "iu" or "output_dtype" in self.options:
+        if steps is None or kind.kind not in "iu" or self.options.get("output_dtype"):
             return None
         bounds = np.iinfo(kind)
         return self._map("quantize", low=float(bounds.min), high=float(bounds.max), **steps)
@@ -340,13 +340,12 @@ class _Front:
         """A weight or bias that is stored as whole numbers, as the floats that it stands for."""
         name, tensors = self.node.input[0], self.trace.settled.tensors
         whole = array_of(tensors[name]).astype(np.float64)
-        axis = int(self.options["axis"]) % whole.ndim
+        axis = int(self.options.get("axis", 1)) % whole.ndim
         shape = [-1 if d == axis else 1 for d in range(whole.ndim)]
-        scale, zero = (
-            array_of(tensors[n]).astype(np.float64).reshape(shape) if self.given(slot) else np.zeros(1)
-            for slot, n in ((slot, self.node.input[slot] if self.given(slot) else "") for slot in (1, 2))
-        )
-        value = Value(whole.shape, self.node.output[0], name, True, (whole - zero) * scale, sealed=True)
+        if self.given(2):
+            whole = whole - array_of(tensors[self.node.input[2]]).reshape(shape)
+        floats = whole * array_of(tensors[self.node.input[1]]).reshape(shape)
+        value = Value(whole.shape, self.node.output[0], name, True, floats, sealed=True)
         number = self.graph.add_value(value)
         self.trace.scaled[number] = (self.node, axis)
         return number
