@@ -39,6 +39,8 @@ POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
 BEHIND = 0.7
 # Runs whose portfolio is no headline: room is kept for those.
 UNKEPT = ("r8-aio-0",)
+# Runs of few epochs -> the name under which each of their ratios was trained alone.
+SHORT_RUNS = {"r20-eight": "r20-eight", "r20-near": "r20-eight"}
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
 GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
 # Runs that go on from what another run made of the network: the model they begin with, and that run.
@@ -261,6 +263,7 @@ def all_in_one(trained: Path, out: Path) -> None:
     for name, model in (
         ("r20-aio-0", "cifar10_resnet20"),
         ("r20-eight-aio-0", "cifar10_resnet20"),
+        ("r20-near-aio-0", "cifar10_resnet20"),
         ("r8-aio-0", "cifar10_mlperftiny_resnet8"),
         ("vgg-aio-0", "vgg16_bn"),
         ("vggfirst-aio-0", FIRST_PASS),
@@ -271,17 +274,18 @@ def all_in_one(trained: Path, out: Path) -> None:
             continue
         rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
         start = name.removesuffix("-aio-0")
+        base = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
+        claim = f"{base}_{start.removeprefix('r20-')}" if start in SHORT_RUNS else base
         alone = {
             float(f.name.rpartition("-")[2]): said(f)["test"][1.0]
-            for f in trained.glob(f"{start}-alone-*")
+            for f in trained.glob(f"{SHORT_RUNS.get(start, start)}-alone-*")
             if (f / "done.json").exists()
         }
         slim = trained / f"{start}-slim-0"
         slimmed = said(slim)["test"] if (slim / "facts.json").exists() else {}
-        claim = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
-        claim += "_eight" if "eight" in name else ""
-        before = RECORDS / claim / "rows.json"
-        known = {r["kept"]: r for r in json.loads(before.read_text())} if before.exists() else {}
+        known = recorded_rows(claim)
+        # Slimming a network does not depend on which ratios share another weight set.
+        slimmed = {k: r["slimmed_test"] for k, r in recorded_rows(base).items()} | slimmed
         kept = [json.loads(p.read_text())["kept"] for p in sorted((folder / "levels").glob("level-*.json"))]
         rows = [
             {
@@ -289,7 +293,7 @@ def all_in_one(trained: Path, out: Path) -> None:
                 "kept": k,
                 "alone_test": alone.get(k, known.get(k, {}).get("alone_test")),
                 "alone_anew": k in alone,
-                "slimmed_test": slimmed.get(k, known.get(k, {}).get("slimmed_test")),
+                "slimmed_test": slimmed.get(k),
             }
             for r, k in zip(rows, kept, strict=True)
         ]
@@ -297,14 +301,14 @@ def all_in_one(trained: Path, out: Path) -> None:
         behind = [round(100 * (r["alone_test"] - r["test"]), 2) for r in rows if r["alone_test"] is not None]
         above = [round(100 * (r["test"] - r["slimmed_test"]), 2) for r in rows[1:] if r["slimmed_test"]]
         findings = [
-            f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epochs, {len(behind)} of them trained alone "
+            f"{len(rows)} ratios in one weight set, {epochs(folder)[0]} epoch(s), {len(behind)} of them trained alone "
             f"for as many, {sum(r['alone_anew'] for r in rows)} of those anew.",
             f"Points behind the ratio trained alone: {behind}; {sum(b <= BEHIND for b in behind)} of {len(behind)} "
             f"within {BEHIND}.",
             f"Points above network slimming at the same share of multiply-accumulates: {above}"
             + (
                 f" ({epochs(slim)} epochs by level)."
-                if slimmed
+                if slim.exists()
                 else " (of an earlier run)."
                 if above
                 else "."
@@ -315,6 +319,12 @@ def all_in_one(trained: Path, out: Path) -> None:
         keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)
         if name not in UNKEPT:
             export(portfolio, claim, [v.name for v in portfolio])
+
+
+def recorded_rows(claim: str) -> dict[float, dict[str, Any]]:
+    """Kept share -> row of a record; empty where there is none."""
+    path = RECORDS / claim / "rows.json"
+    return {r["kept"]: r for r in json.loads(path.read_text())} if path.exists() else {}
 
 
 def main() -> None:

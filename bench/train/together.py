@@ -48,6 +48,8 @@ HALF = "bench.train.opened:resnet56_half"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22)
 # One weight set for both questions: 8 ratios, and down to 0.3.
 EIGHT = (0.92, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3)
+# Down to half alone: sizes that lie close share best.
+NEAR = (0.96, 0.92, 0.86, 0.8, 0.74, 0.7, 0.6, 0.5)
 # Of a network that is small already.
 CLOSE = (0.92, 0.85, 0.78, 0.7, 0.62, 0.55, 0.48, 0.4)
 
@@ -164,9 +166,17 @@ def jobs(table: str) -> list[JobOf]:
             {"ratios": EIGHT, "multiple": 2, "middle": 3, "settle": 0.1, "own_rate": 2.5},
             {**FAIR_SHORT, "lr": SHARED_LR / 4},
         ),
+        JobOf(
+            "r20-near-aio-0",
+            "cifar10_resnet20",
+            "all_in_one",
+            (1.0, *NEAR),
+            {"ratios": NEAR, "multiple": 2, "middle": 2, "settle": 0.1, "own_rate": 2.5},
+            {**FAIR_SHORT, "lr": SHARED_LR / 4},
+        ),
         *(
             JobOf(f"r20-eight-alone-{r}", "cifar10_resnet20", "alone", (r,), {"multiple": 2}, FAIR_SHORT)
-            for r in (0.3, 1.0, 0.5, 0.8, 0.4, 0.6, 0.35, 0.7, 0.92)
+            for r in (0.3, 1.0, 0.5, 0.8, 0.4, 0.6, 0.35, 0.7, 0.92, 0.86, 0.74, 0.96)
         ),
         JobOf(
             "r8-aio-0",
