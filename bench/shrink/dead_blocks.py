@@ -5,8 +5,7 @@
 
 Every second block loses all its inner channels and is shrunk. `kept`: the file computes what is left, two
 convolutions around one channel of zeros; `gone`: the constant that this gives stands in the sum, as in every file we
-export. `foreign`: what torch's own exporter writes of the network with the zeros in it, shrunk as a file of another
-framework is. All and the whole network take turns; weights are random, which latency does not depend on.
+export. Both and the whole network take turns; weights are random, which latency does not depend on.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from torch import nn
 
 from bench.record import Run, keep, table
 from edgeshift.formats import export_onnx, open_onnx
-from edgeshift.graph import shrink, shrink_onnx
+from edgeshift.graph import shrink
 from edgeshift.measure import Protocol, latencies
 from edgeshift.models import build, example, resolve
 
@@ -40,36 +39,26 @@ def killed(model: nn.Module) -> nn.Module:
     return dead
 
 
-def by_torch(model: nn.Module, sample: torch.Tensor) -> bytes:
-    """The file of torch's own exporter, batch norms apart."""
-    program = torch.onnx.export(model, (sample,), dynamo=True, verbose=False)
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString())
-
-
 def row(network: str) -> dict[str, Any]:
     """One network."""
     ref = resolve(network, classes=10, input_shape=(3, 32, 32))
     model, sample = build(ref, seed=0).eval(), example(ref)
-    dead = killed(model)
-    small = shrink(dead, sample).model
+    small = shrink(killed(model), sample).model
     with patch("edgeshift.formats.onnx_file.silence_"):
         files = [export_onnx(m, sample).data for m in (model, small)]
-    files += [export_onnx(small, sample).data, shrink_onnx(by_torch(dead, sample[:1])).to_bytes()]
+    files.append(export_onnx(small, sample).data)
     sessions = [open_onnx(file, 1) for file in files]
     one = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)
-    one_way, *others = (s.run(one).astype(np.float64) for s in sessions[1:])
-    far = max(float(np.abs(one_way - other).max() / np.abs(one_way).max()) for other in others)
-    whole, kept, gone, foreign = latencies(sessions, one, 1, Protocol())
+    one_way, other = (s.run(one).astype(np.float64) for s in sessions[1:])
+    far = float(np.abs(one_way - other).max() / np.abs(one_way).max())
+    whole, kept, gone = latencies(sessions, one, 1, Protocol())
     return {
         "network": network,
         "whole_ms": whole.value,
         "kept_ms": kept.value,
         "gone_ms": gone.value,
-        "foreign_ms": foreign.value,
-        "spread": max(f.spread for f in (whole, kept, gone, foreign)),
+        "spread": max(f.spread for f in (whole, kept, gone)),
         "faster": round(kept.value / gone.value, 3),
-        "foreign_faster": round(kept.value / foreign.value, 3),
         "difference": far,
     }
 
@@ -83,8 +72,7 @@ def main() -> None:
     rows = [row(network) for network in parser.parse_args().networks]
     print(table(rows, list(rows[0])))
     findings = [
-        f"{r['network']}: {r['faster']} times faster without what dead blocks leave ({r['foreign_faster']} "
-        "from a foreign file), "
+        f"{r['network']}: {r['faster']} times faster without what dead blocks leave, "
         f"{r['whole_ms'] / r['gone_ms']:.3f} times faster than the whole network; answers differ by at most "
         f"{r['difference']:.1g} of the largest."
         for r in rows

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that tf2onnx writes of Keras' networks, channels last, with dead channels: exact, smaller, faster?
+"""Files that tf2onnx writes of Keras' networks, channels last, with dead channels: exact, smaller?
 
     python -m venv /tmp/keras && /tmp/keras/bin/pip install tensorflow-cpu tf2onnx
     /tmp/keras/bin/python bench/shrink/keras_files.py --make build/keras      # in an environment of its own
     python -m bench.shrink.keras_files --files build/keras
 
 Of every batch norm a share of the channels gets scale and shift zero, as network slimming leaves them; all other
-weights are random. Latency of the file as it was written and of the smaller one, in turns.
+weights are random.
 """
 
 import argparse
@@ -44,27 +44,19 @@ def make(folder: Path) -> None:
 
 
 def row(path: Path) -> dict[str, Any]:
-    """One file, shrunk and timed."""
-    from edgeshift.formats import open_onnx
+    """One file, shrunk."""
     from edgeshift.graph import shrink_onnx
-    from edgeshift.measure import Protocol, latencies
 
     shrunk = shrink_onnx(path)
     assert shrunk.proof is not None
-    one = np.random.default_rng(0).standard_normal((1, SIDE, SIDE, 3), dtype=np.float32)
-    whole, small = latencies(
-        [open_onnx(data, 1) for data in (path.read_bytes(), shrunk.to_bytes())], one, 1, Protocol()
-    )
     before, after = shrunk.report.before, shrunk.report.after
     return {
         "network": path.stem,
         "float64_error": shrunk.proof.max_error_float64,
+        "float32_error": shrunk.proof.max_error,
         "fewer_parameters": round(before.parameters / after.parameters, 2),
         "fewer_macs": round(before.macs / after.macs, 2),
-        "whole_ms": whole.value,
-        "small_ms": small.value,
-        "faster": round(whole.value / small.value, 2),
-        "spread": max(whole.spread, small.spread),
+        "smaller_file": round(path.stat().st_size / len(shrunk.to_bytes()), 2),
     }
 
 
@@ -76,15 +68,11 @@ def measured(folder: Path) -> None:
     print(table(rows, list(rows[0])))
     findings = [
         f"{r['network']}: {r['fewer_parameters']} times fewer parameters, {r['fewer_macs']} times fewer "
-        f"multiply-accumulates, {r['faster']} times faster; float64 error {r['float64_error']:.1g}."
+        f"multiply-accumulates; float64 error {r['float64_error']:.1g}."
         for r in rows
     ]
     says = f"ONNX files of Keras' networks, {SHARE:.0%} of the channels of every batch norm dead."
-    keep(
-        Run("shrink_keras_files", says, repeats="in turns", spread="interquartile range / median"),
-        rows,
-        findings,
-    )
+    keep(Run("shrink_keras_files", says), rows, findings)
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def quantised(network: str, folder: Path) -> bytes:
             if isinstance(module, nn.BatchNorm2d):
                 dead = torch.from_numpy(draws.random(module.num_features) < SHARE)
                 module.weight[dead] = 0
-                module.bias[dead] = 0
+                module.bias[:] = torch.where(dead, 0.0, 0.1)
     whole, small = folder / "float.onnx", folder / "quantised.onnx"
     export_onnx(model, example(ref), whole)
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.record import RECORDS, Run, keep, table
-from bench.train.portfolios import export, from_levels
+from bench.train.portfolios import export, export_nested, from_levels
 from bench.train.together import FIRST_PASS, HALF, jobs, judged
 from edgeshift.core.values import Measurement, ModelRef, Variant
 from edgeshift.data import open_set
@@ -38,7 +38,9 @@ POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
 # Points that a ratio of one weight set may lie under the same ratio trained alone.
 BEHIND = 0.7
 # Runs whose portfolio is no headline: room is kept for those.
-UNKEPT = ("r8-aio-0",)
+UNKEPT = ("r8-aio-0", "vgg-aio-0")
+# Runs of which accuracy alone is asked, which was judged where they were trained.
+JUDGED_ONLY = ("r20-eight-aio-0",)
 # Runs of few epochs -> the name under which each of their ratios was trained alone.
 SHORT_RUNS = {"r20-eight": "r20-eight", "r20-near": "r20-eight"}
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
@@ -272,7 +274,10 @@ def all_in_one(trained: Path, out: Path) -> None:
         if not list(folder.glob("test-*.json")):
             print(f"{name} is not there")
             continue
-        rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
+        if name in JUDGED_ONLY:
+            rows = [{"run": name, "test": test} for test in said(folder)["test"].values()]
+        else:
+            rows, portfolio = rows_of(folder, out / name, model, "all_in_one")
         start = name.removesuffix("-aio-0")
         base = f"train_all_in_one_{model.removeprefix('cifar10_').replace(FIRST_PASS, 'vgg16_first_pass')}"
         claim = f"{base}_{start.removeprefix('r20-')}" if start in SHORT_RUNS else base
@@ -317,8 +322,8 @@ def all_in_one(trained: Path, out: Path) -> None:
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
         repeats = "in turns, see edgeshift.measure"
         keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)
-        if name not in UNKEPT:
-            export(portfolio, claim, [v.name for v in portfolio])
+        if name not in (*UNKEPT, *JUDGED_ONLY):
+            export_nested(portfolio, out / f"{name}-nested", claim)
 
 
 def recorded_rows(claim: str) -> dict[float, dict[str, Any]]:

@@ -16,6 +16,7 @@ from edgeshift.derive.folder import claim
 from edgeshift.derive.job import Job
 from edgeshift.derive.judge import Judge
 from edgeshift.derive.line import beginning, build, facts, keep, name_of, reference
+from edgeshift.derive.nested import nest
 from edgeshift.derive.parent import Parent
 from edgeshift.portfolio import Draft, Portfolio
 from edgeshift.train.checkpoint import Folder
@@ -83,6 +84,21 @@ def export(portfolio: Portfolio, claim: str, names: Sequence[str]) -> Path:
             proof=v.proof,
         )
         small = small.add(draft, {role: portfolio.path_of(v, role) for role in ("onnx", "golden", "log")})
+    return small_enough(target)
+
+
+def export_nested(portfolio: Portfolio, out: Path, claim: str) -> Path:
+    """Keep all variants beside a record, in one file that holds the weights they share once; see `export`."""
+    shutil.rmtree(out, ignore_errors=True)
+    nest(portfolio, out)
+    target = RECORDS / claim / "portfolio"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(out, target)
+    return small_enough(target)
+
+
+def small_enough(target: Path) -> Path:
+    """The portfolio itself; it is removed, and the run ends, if all that are kept pass `MOST_BYTES`."""
     kept = sum(p.stat().st_size for p in RECORDS.glob("**/portfolio/**/*") if p.is_file())
     if kept > MOST_BYTES:
         shutil.rmtree(target)
