@@ -20,5 +20,5 @@ def test_the_blocks_of_the_guide_run() -> None:
 
 def test_every_record_that_the_guide_names_is_there() -> None:
     names = set(re.findall(r"`(shrink_[a-z0-9_]+)`", TEXT))
-    assert len(names) == 7
+    assert len(names) == 9
     assert [name for name in names if not (RECORDS / name).is_dir()] == []
