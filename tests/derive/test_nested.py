@@ -12,6 +12,7 @@ import torch
 
 from edgeshift.core.errors import BadPortfolio, BadWeights
 from edgeshift.derive.nested import nest
+from edgeshift.derive.reprove import verify
 from edgeshift.formats import open_onnx
 from edgeshift.formats.nested import Member, Nested, open_nested, write_nested
 from edgeshift.formats.nested_model import nested_model
@@ -124,6 +125,12 @@ def test_the_portfolio_holds_one_file_and_keeps_figures(made: Made) -> None:
     assert [v.accuracy["validation"] for v in found] == [0.9, 0.8, 0.7]
     assert [[m.quantity for m in v.measurements] for v in found] == [["latency"]] * 3
     assert found.verify().answers == 3
+
+
+def test_verify_says_that_nested_variants_hold_no_masked_weights(made: Made) -> None:
+    checked = verify(made["whole"])
+    assert (checked.proved, checked.bare, checked.unproved) == (0, 3, ())
+    assert checked.lines()[-1].startswith("3 variants hold no masked weights")
 
 
 def test_verify_finds_a_changed_file(made: Made, tmp_path: Path) -> None:
