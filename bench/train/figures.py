@@ -320,8 +320,8 @@ def all_in_one(trained: Path, out: Path) -> None:
             ),
         ]
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
-        repeats = "in turns, see edgeshift.measure"
-        keep(Run(claim, says, repeats=repeats, spread="interquartile range / median"), rows, findings)
+        timing = {"repeats": "in turns, see edgeshift.measure", "spread": "interquartile range / median"}
+        keep(Run(claim, says, **({} if name in JUDGED_ONLY else timing)), rows, findings)
         if name not in (*UNKEPT, *JUDGED_ONLY):
             export_nested(portfolio, out / f"{name}-nested", claim)
 

@@ -48,7 +48,7 @@ HALF = "bench.train.opened:resnet56_half"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22)
 # One weight set for both questions: 8 ratios, and down to 0.3.
 EIGHT = (0.92, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3)
-# Down to half alone: sizes that lie close share best.
+# Nine sizes with the whole, none below half.
 NEAR = (0.96, 0.92, 0.86, 0.8, 0.74, 0.7, 0.6, 0.5)
 # Of a network that is small already.
 CLOSE = (0.92, 0.85, 0.78, 0.7, 0.62, 0.55, 0.48, 0.4)
@@ -158,21 +158,16 @@ def jobs(table: str) -> list[JobOf]:
         *(r20("r20-soft", "soft_masking", seed) for seed in range(3)),
         *(r20("r20-tp", "torch_pruning", seed) for seed in range(3)),
         *(JobOf(f"r20-alone-{r}", "cifar10_resnet20", "alone", (r,), {}, FAIR) for r in (1.0, *RATIOS[:5])),
-        JobOf(
-            "r20-eight-aio-0",
-            "cifar10_resnet20",
-            "all_in_one",
-            (1.0, *EIGHT),
-            {"ratios": EIGHT, "multiple": 2, "middle": 3, "settle": 0.1, "own_rate": 2.5},
-            {**FAIR_SHORT, "lr": SHARED_LR / 4},
-        ),
-        JobOf(
-            "r20-near-aio-0",
-            "cifar10_resnet20",
-            "all_in_one",
-            (1.0, *NEAR),
-            {"ratios": NEAR, "multiple": 2, "middle": 2, "settle": 0.1, "own_rate": 2.5},
-            {**FAIR_SHORT, "lr": SHARED_LR / 4},
+        *(
+            JobOf(
+                f"r20-{name}-aio-0",
+                "cifar10_resnet20",
+                "all_in_one",
+                (1.0, *ratios),
+                {"ratios": ratios, "multiple": 2, "middle": middle, "settle": 0.1, "own_rate": 2.5},
+                {**FAIR_SHORT, "lr": SHARED_LR / 4},
+            )
+            for name, ratios, middle in (("eight", EIGHT, 3), ("near", NEAR, 2))
         ),
         *(
             JobOf(f"r20-eight-alone-{r}", "cifar10_resnet20", "alone", (r,), {"multiple": 2}, FAIR_SHORT)
