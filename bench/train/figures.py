@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.record import RECORDS, Run, keep, table
 from bench.train.portfolios import export, export_nested, from_levels
-from bench.train.together import FIRST_PASS, HALF, jobs, judged
+from bench.train.together import FIRST_PASS, HALF, QUARTER, jobs, judged
 from edgeshift.core.values import Measurement, ModelRef, Variant
 from edgeshift.data import open_set
 from edgeshift.derive.job import Job
@@ -46,8 +46,10 @@ SHORT_RUNS = {"r20-eight": "r20-eight", "r20-near": "r20-eight"}
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
 GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
 # Runs that go on from what another run made of the network: the model they begin with, and that run.
-AGAIN = {"r56": (HALF, "r56-soft-0.5")}
-METHOD = {"tp": "torch_pruning", "soft": "soft_masking", "again": "soft_masking"}
+AGAIN = {"again": (HALF, "r56-soft-0.5"), "on": (QUARTER, "r56-again-0")}
+METHOD = {"tp": "torch_pruning", "soft": "soft_masking", "again": "soft_masking", "on": "soft_masking"}
+# Runs whose first level is what they made, not what they began with.
+ONE_LEVEL = ("tp", "on")
 
 
 def said(folder: Path) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def resnets(trained: Path, out: Path) -> None:
                 continue
             rows += resnet_rows(folder, kind, size, [*known, *rows])
             if kind != "tp":
-                ours.append((AGAIN[size][0] if kind == "again" else NETWORKS[size], folder))
+                ours.append((AGAIN[kind][0] if kind in AGAIN else NETWORKS[size], folder))
     if not rows:
         print("no ResNet job is finished")
         return
@@ -198,8 +200,10 @@ def resnets(trained: Path, out: Path) -> None:
     for model, folder in ours:
         job = Job(model, "cifar10", out / folder.name, method="soft_masking", batch_sizes=(1,), quick=True)
         portfolio = from_levels(out / folder.name, folder / "levels", job)
-        # The whole network is the pretrained one, which everybody has.
-        export(portfolio, f"train_resnets/{folder.name}", [v.name for v in portfolio][1:])
+        # The network that a run began with is a pretrained one, which everybody has, or of another record.
+        names = [v.name for v in portfolio]
+        one = folder.name.split("-")[1] in ONE_LEVEL
+        export(portfolio, f"train_resnets/{folder.name}", names if one else names[1:])
 
 
 def good(row: Mapping[str, Any]) -> bool:
@@ -222,8 +226,8 @@ def resnet_rows(
     parent, sample = build_model(ref).eval(), example(ref)
     whole = counted(parent, sample[:1], ()).dense
     model, before, parent_test = parent, 0, facts["parent_test"]
-    if kind == "again":
-        start, first = AGAIN[size]
+    if kind in AGAIN:
+        start, first = AGAIN[kind]
         model = build_model(resolve(start, classes=10, input_shape=(3, 32, 32))).eval()
         before = next(r["epochs"] for r in known if r["run"] == first)
         load_weights(parent, ref.name)
@@ -232,7 +236,7 @@ def resnet_rows(
     rows = []
     for path in sorted((folder / "levels").glob("level-*.json")):
         record, index = json.loads(path.read_text()), int(path.stem.partition("-")[2])
-        if kind != "tp" and index == 0:
+        if kind not in ONE_LEVEL and index == 0:
             continue
         macs = facts["start_macs"]
         if kind != "tp":

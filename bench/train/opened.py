@@ -29,6 +29,11 @@ def resnet56_half() -> nn.Module:
     return recorded("train_resnets/r56-soft-0.5", "cifar10_resnet56")
 
 
+def resnet56_quarter() -> nn.Module:
+    """ResNet-56 at a quarter of its multiply-accumulates, of `train_resnets`."""
+    return recorded("train_resnets/r56-again-0", "cifar10_resnet56")
+
+
 def recorded(claim: str, model: str) -> nn.Module:
     """The first variant kept beside a record; it computes what the file does, on inputs scaled as CIFAR-10 scales them.
 

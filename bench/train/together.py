@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,13 +45,20 @@ LARGE = 10_000_000
 FIRST_PASS = "bench.train.opened:vgg16_first_pass"
 # ResNet-56 at half its multiply-accumulates, trained, for a second pass.
 HALF = "bench.train.opened:resnet56_half"
+# That, at a quarter and trained, to be trained further.
+QUARTER = "bench.train.opened:resnet56_quarter"
 RATIOS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.22)
 # One weight set for both questions: 8 ratios, and down to 0.3.
 EIGHT = (0.92, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3)
 # Nine sizes with the whole, none below half.
 NEAR = (0.96, 0.92, 0.86, 0.8, 0.74, 0.7, 0.6, 0.5)
+# Of VGG-16 after one pass, from nearly all of it down to where it has a quarter left.
+WIDE = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22)
 # Of a network that is small already.
 CLOSE = (0.92, 0.85, 0.78, 0.7, 0.62, 0.55, 0.48, 0.4)
+
+
+Scaling = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class JobOf:
     Attributes:
         name: Of its folder.
         model: Zoo or pretrained name.
-        method: Of `edgeshift.train`, "torch_pruning", or "alone".
+        method: Of `edgeshift.train`, "torch_pruning", "alone", or "on": as it is, taught by its option `teacher`.
         levels: Kept shares; for "torch_pruning" and "alone" the one to cut to.
         options: Of the method.
         train: Fields of `Training`; epochs are scaled by `--scale`.
@@ -143,6 +150,14 @@ def jobs(table: str) -> list[JobOf]:
             AT_ONCE,
             {**TUNE, **SHORT, "epochs": 40},
         ),
+        JobOf(
+            "r56-on-0",
+            QUARTER,
+            "on",
+            (1.0,),
+            {"teacher": "cifar10_resnet56"},
+            {**TUNE, "batch_size": 64, "lr": 0.02, "epochs": 40, "first_epochs": 40, "distil_views": 4},
+        ),
         *(
             JobOf(f"r56-tp-{s}", "cifar10_resnet56", "torch_pruning", (s,), {}, {**TUNE, "epochs": 40})
             for s in (0.5, 0.25)
@@ -216,13 +231,13 @@ def jobs(table: str) -> list[JobOf]:
             "vggfirst-aio-0",
             FIRST_PASS,
             "all_in_one",
-            (1.0, *RATIOS[1:6]),
-            {"ratios": RATIOS[1:6], "multiple": 16, "middle": 3, "settle": 0.1, "own_rate": 2.5},
+            (1.0, *WIDE),
+            {"ratios": WIDE, "multiple": 16, "middle": 4, "settle": 0.1, "own_rate": 2.5},
             {**FAIR_SHORT, "lr": SHARED_LR / 4},
         ),
         *(
             JobOf(f"vggfirst-alone-{r}", FIRST_PASS, "alone", (r,), {"multiple": 16}, FAIR_SHORT)
-            for r in (1.0, *RATIOS[1:6])
+            for r in (0.22, 0.3, 0.4, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9)
         ),
         JobOf(
             "vggfirst-slim-0",
@@ -256,9 +271,34 @@ def began(job: JobOf) -> tuple[nn.Module, Any]:
     return model.eval(), (ref, *scaling)
 
 
+class Rescaled(nn.Module):
+    """A network behind a change of scale."""
+
+    def __init__(self, network: nn.Module, own: Scaling, given: Scaling) -> None:
+        """Scalings are mean and standard deviation per colour: the network's, and that of the inputs."""
+        super().__init__()
+        (mean, std), (given_mean, given_std) = (torch.tensor(s)[:, :, None, None] for s in (own, given))
+        self.register_buffer("scale", given_std / std)
+        self.register_buffer("shift", (given_mean - mean) / std)
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of inputs `(n, C, H, W)`."""
+        outputs: torch.Tensor = self.network(x * self.scale + self.shift)
+        return outputs
+
+
+def trained_alike(name: str, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A pretrained network that takes inputs scaled with that mean and standard deviation per colour."""
+    ref = resolve(name, classes=10, input_shape=(3, 32, 32))
+    network = build_model(ref)
+    load_weights(network, name)
+    return Rescaled(network, (ref.mean, ref.std), (tuple(mean), tuple(std))).eval()
+
+
 def is_trained(job: JobOf) -> bool:
     """Whether a job's model comes with trained weights."""
-    return job.model in (FIRST_PASS, HALF) or job.model in pretrained()
+    return job.model in (FIRST_PASS, HALF, QUARTER) or job.model in pretrained()
 
 
 def narrowed(
@@ -325,6 +365,9 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
         seed = None if trained else job.seed
         model = narrowed(model, sample, levels[0], int(job.options.get("multiple", 4)), seed)
         method, levels, options = "one_shot", (1.0,), {}
+    elif job.method == "on":
+        teacher = partial(trained_alike, job.options["teacher"], mean, std)
+        method, options = "one_shot", {}
     else:
         groups = channel_groups(model, sample)
         teacher = partial(deepcopy, model) if job.method == "all_in_one" and is_trained(job) else None

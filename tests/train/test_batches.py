@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from edgeshift.train.batches import Batches, augmented
+from edgeshift.train.batches import Batches, augmented, draw, moved
 
 
 def numbered(n: int, *, channels_last: bool = False) -> Batches:
@@ -46,6 +46,26 @@ def test_augmentation_does_not_depend_on_where_one_starts() -> None:
     assert torch.equal(whole[2], rest[0])
 
 
+def test_taught_batches_show_the_views_and_pair_them_with_what_the_teacher_said() -> None:
+    images = (torch.arange(12 * 64) % 251).to(torch.uint8).reshape(12, 1, 8, 8)
+    one = torch.tensor([1.0], dtype=torch.float64)
+    batches = Batches(images, torch.arange(12), 0 * one, one, channels_last=False)
+    views = [torch.cat(list(batches.viewed(5, "crop_flip", 3, view))) for view in (0, 1)]
+    assert not torch.equal(views[0], views[1])
+    # A teacher that says the first row of what it sees.
+    targets = [view[:, 0, 0] for view in views]
+    for epoch in range(4):
+        seen = list(batches.taught(5, "crop_flip", 3, 0, epoch, targets=targets))
+        shown, labels, told = (torch.cat(part) for part in zip(*seen, strict=True))
+        assert sorted(labels.tolist()) == list(range(12))
+        assert labels.tolist() != list(range(12))
+        assert torch.equal(shown, views[epoch % 2][labels])
+        assert torch.equal(told, shown[:, 0, 0])
+        rest = list(batches.taught(5, "crop_flip", 3, 0, epoch, targets=targets, start=2))
+        assert len(rest) == 1
+        assert torch.equal(rest[0][0], seen[2][0])
+
+
 def test_pixels_are_normalised_per_channel() -> None:
     images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 2, 1, 1)
     out = numbered(1).normalised(images).flatten(1)
@@ -68,6 +88,7 @@ def picture(n: int) -> torch.Tensor:
 
 def test_none_changes_nothing() -> None:
     assert torch.equal(augmented(picture(3), "none", torch.Generator()), picture(3))
+    assert torch.equal(moved(picture(3), draw(picture(3).shape, "none", torch.Generator())), picture(3))
 
 
 @pytest.mark.parametrize(("augment", "ways"), [("crop", 9), ("crop_flip", 18)])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -381,6 +382,84 @@ def test_distillation_learns_from_a_teacher(task: Task, training: Training, tmp_
     wrong = replace(task.train, labels=(task.train.labels + 1) % 10)
     student = run(replace(task, train=wrong, teacher=trained), taught, tmp_path / "student", levels=(1.0,))[0]
     assert student.validation_accuracy > 0.6
+
+
+class Counted(nn.Module):
+    """A teacher that counts the images it is asked about."""
+
+    asked = 0
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Counted.asked += len(x)
+        outputs: torch.Tensor = self.network(x)
+        return outputs
+
+
+@pytest.mark.parametrize(("augment", "views"), [("crop", 2), ("none", 1)])
+def test_a_teacher_is_asked_once_about_each_view(
+    task: Task, training: Training, tmp_path: Path, augment: str, views: int
+) -> None:
+    taught = replace(task, teacher=lambda: Counted(task.factory()))
+    kept = replace(training, epochs=5, distil=0.5, distil_views=2, augment=augment)
+    asked = []
+    for name, options in (("anew", replace(kept, distil_views=0)), ("kept", kept)):
+        Counted.asked = 0
+        run(taught, options, tmp_path / name, levels=(1.0, 0.5))
+        asked.append(Counted.asked)
+    # Two levels of five epochs of 600 images; two views, which both levels share, of as many.
+    assert asked == [6000, 600 * views]
+    assert len(list((tmp_path / "kept").glob("teacher-*.safetensors"))) == views
+
+
+def test_kept_answers_are_those_that_the_teacher_would_give(
+    task: Task, training: Training, tmp_path: Path
+) -> None:
+    # Of images that are not augmented there is one view; asked anew or once, the losses are the same but for the
+    # order of sums in batches of other images.
+    taught = replace(task, teacher=task.factory)
+    curves = [
+        run(
+            taught,
+            replace(training, augment="none", distil=0.5, distil_views=views),
+            tmp_path / str(views),
+            levels=(1.0,),
+        )[0].curve
+        for views in (0, 1)
+    ]
+    assert [r["loss"] for r in curves[1]] == pytest.approx([r["loss"] for r in curves[0]], rel=1e-4)
+
+
+@pytest.mark.parametrize("at", [5, 15, 25, 35])
+def test_a_run_stopped_while_or_after_a_teacher_is_asked_ends_with_the_same_bytes(
+    task: Task, training: Training, tmp_path: Path, at: int
+) -> None:
+    # Ten steps for each view, then ten for each epoch.
+    options = replace(training, distil=0.5, distil_views=2, augment="crop", checkpoint_seconds=0.0)
+    taught = replace(task, teacher=partial(task.factory, 7))
+    method = METHODS.make("iterative_magnitude")
+    run(taught, options, tmp_path / "whole", levels=(1.0,))
+    with pytest.raises(Stop):
+        list(run_levels(method, taught, options, (1.0,), tmp_path / "stopped", StopAt(at)))
+    assert list((tmp_path / "stopped").glob("teacher-*")) == [
+        tmp_path / "stopped" / f"teacher-{view:02d}.safetensors" for view in range(min(2, at // 10))
+    ]
+    run(taught, options, tmp_path / "stopped", levels=(1.0,))
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_kept_answers_that_cannot_be_read_are_refused_by_name(
+    task: Task, training: Training, tmp_path: Path
+) -> None:
+    options = replace(training, distil=0.5, distil_views=1)
+    taught = replace(task, teacher=task.factory)
+    run(taught, options, tmp_path, levels=(1.0,))
+    (tmp_path / "teacher-00.safetensors").write_bytes(b"half")
+    with pytest.raises(BadPortfolio, match=r"teacher-00\.safetensors must be a safetensors file"):
+        run(taught, options, tmp_path, levels=(1.0, 0.5))
 
 
 def test_without_a_teacher_level_0_teaches_the_others(task: Task, training: Training, tmp_path: Path) -> None:

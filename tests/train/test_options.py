@@ -25,6 +25,8 @@ from edgeshift.train.options import Training
         ({"threads": 0}, "threads must be at least 1, or None, got 0"),
         ({"distil": 1.5}, "distil must be 0 to 1, got 1.5"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"distil_views": -1}, "distil_views must be 0 or more, got -1"),
+        ({"distil_views": 2}, "distil must be above 0 with distil_views, got 0.0"),
         ({"recalibrate": -1}, "recalibrate must be 0 or more, got -1"),
     ],
 )

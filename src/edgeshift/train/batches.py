@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From uint8 images to shuffled, augmented, normalised batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -59,13 +59,62 @@ class Batches:
         Yields:
             Images `(n, C, H, W)` float32 and labels `(n,)` int64.
         """
+        for step, index in self._order(batch_size, seed, level, epoch, start):
+            generator = torch.Generator().manual_seed(seed_for(seed, "augment", level, epoch, step))
+            yield self.normalised(augmented(self.images[index], augment, generator)), self.labels[index]
+
+    def taught(
+        self,
+        batch_size: int,
+        augment: str,
+        seed: int,
+        level: int,
+        epoch: int,
+        *,
+        targets: Sequence[Tensor],
+        start: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Every image once, in an order of that epoch's own, in one of the views that a teacher saw.
+
+        Args:
+            batch_size: As in `epoch`, and so the next four.
+            augment: One of `options.AUGMENTS`.
+            seed: Of the run.
+            level: Index of the level.
+            epoch: From 0; takes the views in turn.
+            targets: The teacher's outputs per view, each `(N, classes)`, images in order.
+            start: Batches to leave out at the beginning.
+
+        Yields:
+            Images `(n, C, H, W)` float32, labels `(n,)` int64 and targets `(n, classes)`.
+        """
+        view = epoch % len(targets)
+        drawn = self.view(augment, seed, view)
+        for _, index in self._order(batch_size, seed, level, epoch, start):
+            images = self.normalised(moved(self.images[index], drawn[:, index]))
+            yield images, self.labels[index], targets[view][index]
+
+    def viewed(self, batch_size: int, augment: str, seed: int, view: int) -> Iterator[Tensor]:
+        """One view of every image, in order; `(n, C, H, W)` float32 each."""
+        drawn = self.view(augment, seed, view)
+        for start in range(0, len(self.images), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.normalised(moved(self.images[part], drawn[:, part]))
+
+    def view(self, augment: str, seed: int, view: int) -> Tensor:
+        """How every image is shifted and mirrored in a view; `(3, N)`, see `draw`."""
+        generator = torch.Generator().manual_seed(seed_for(seed, "view", view))
+        return placed(draw(self.images.shape, augment, generator), self.images.device)
+
+    def _order(
+        self, batch_size: int, seed: int, level: int, epoch: int, start: int
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Number of a batch of that epoch, and indices of its images."""
         generator = torch.Generator().manual_seed(seed_for(seed, "order", level, epoch))
         order = placed(torch.randperm(len(self.images), generator=generator), self.images.device)
         for step, index in enumerate(order.tensor_split(self.steps(batch_size))):
-            if step < start:
-                continue
-            generator.manual_seed(seed_for(seed, "augment", level, epoch, step))
-            yield self.normalised(augmented(self.images[index], augment, generator)), self.labels[index]
+            if step >= start:
+                yield step, index
 
     def plain(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, in order, not augmented; see `epoch`."""
@@ -88,21 +137,41 @@ def augmented(images: Tensor, augment: str, generator: torch.Generator) -> Tenso
     """
     if augment == "none":
         return images
-    n, _, height, width = images.shape
-    rows, columns = max(1, height // 8), max(1, width // 8)
-    padded = functional.pad(images, (columns, columns, rows, rows))
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     # One copy for all that is drawn, and nobody waits for it.
-    drawn = torch.zeros((3, n), dtype=torch.int64)
-    drawn[0] = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
-    drawn[1] = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
+    return moved(images, placed(draw(images.shape, augment, generator), images.device))
+
+
+def draw(shape: torch.Size, augment: str, generator: torch.Generator) -> Tensor:
+    """Where in their padded selves images of shape `(n, C, H, W)` begin, and which are mirrored; see `augmented`.
+
+    Returns:
+        Rows down, columns right, mirrored or not: `(3, n)` int64 on the CPU.
+    """
+    n, _, height, width = shape
+    rows, columns = margins(height, width)
+    drawn = torch.tensor([[rows], [columns], [0]]).repeat(1, n)
+    if augment != "none":
+        drawn[0] = torch.randint(0, 2 * rows + 1, (n,), generator=generator)
+        drawn[1] = torch.randint(0, 2 * columns + 1, (n,), generator=generator)
     if augment == "crop_flip":
         drawn[2] = torch.rand(n, generator=generator) < 0.5
-    down, right, mirror = placed(drawn, images.device)
+    return drawn
+
+
+def moved(images: Tensor, drawn: Tensor) -> Tensor:
+    """Images `(n, C, H, W)` shifted and mirrored as `draw` says."""
+    n, _, height, width = images.shape
+    rows, columns = margins(height, width)
+    padded = functional.pad(images, (columns, columns, rows, rows))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down, right, mirror = drawn
     out = windows[torch.arange(n, device=images.device), :, down, right]
-    if augment == "crop_flip":
-        out = torch.where(mirror.bool().reshape(n, 1, 1, 1), out.flip(3), out)
-    return out
+    return torch.where(mirror.bool().reshape(n, 1, 1, 1), out.flip(3), out)
+
+
+def margins(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns that an image is shifted by at most."""
+    return max(1, height // 8), max(1, width // 8)
 
 
 def placed(tensor: Tensor, device: torch.device) -> Tensor:

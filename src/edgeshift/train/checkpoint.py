@@ -4,6 +4,7 @@
 run.json               what is trained: key of the recipe, threads and precision decided at the start
 level-03.safetensors   state/<name>, masks/<name>
 memory-03.safetensors  what the method keeps for the next level; only the last one stays
+teacher-01.safetensors the teacher's outputs on a view of all training images
 level-03.json          written last: the level exists from here on; sha256 of the tensors
 level-03.jsonl         training log, one line per epoch
 part-03.safetensors    the level in training at the end of an epoch, with momentum; gone with the level
@@ -35,6 +36,7 @@ OURS = (
     "level-*.jsonl",
     "memory-*.safetensors",
     "part-*.safetensors",
+    "teacher-*.safetensors",
     ".part-*",
 )
 
@@ -181,6 +183,15 @@ class Folder:
         tensors = _over(**{kind: getattr(part, kind) for kind in KINDS})
         write_bytes(self._part(index), save(tensors, metadata={"part": json.dumps(about)}))
 
+    def read_view(self, view: int) -> Tensor | None:
+        """The teacher's outputs on a view, `(N, classes)`, or None; what cannot be read raises BadPortfolio."""
+        path = self._view(view)
+        return _read(path)[0]["outputs"] if path.exists() else None
+
+    def write_view(self, view: int, outputs: Tensor) -> None:
+        """Make the teacher's outputs on a view last."""
+        write_bytes(self._view(view), save({"outputs": outputs}))
+
     def write_log(self, index: int, curve: tuple[Mapping[str, float], ...]) -> None:
         """The training log so far: JSON lines."""
         lines = "".join(json.dumps(record, sort_keys=True) + "\n" for record in curve)
@@ -191,6 +202,9 @@ class Folder:
 
     def _memory(self, index: int) -> Path:
         return self.path / f"memory-{index:02d}.safetensors"
+
+    def _view(self, view: int) -> Path:
+        return self.path / f"teacher-{view:02d}.safetensors"
 
 
 def _over(**kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -39,6 +39,9 @@ class Training:
         seed: Of shuffling, augmentation and dropout.
         distil: Weight of a teacher's soft labels in the loss, 0..1; 0 = no teacher.
         temperature: Softens teacher and student, above 0.
+        distil_views: Augmented views of each image that the teacher is asked about, once each, before a level begins;
+            epochs take them in turn. It then costs that many of its passes over the data, not one in every epoch
+            (Shen & Xing 2022, arXiv 2112.01528). 0 = images are augmented anew in each epoch, and it is asked anew.
         recalibrate: Training batches, augmented as in training, to measure batch-norm statistics anew at the end of a
             level.
         checkpoint_seconds: A level in training is saved at the first epoch end after that long.
@@ -62,6 +65,7 @@ class Training:
     seed: int = 0
     distil: float = 0.0
     temperature: float = 4.0
+    distil_views: int = 0
     recalibrate: int = 0
     checkpoint_seconds: float = 20.0
 
@@ -85,6 +89,8 @@ class Training:
             ("threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or None"),
             ("distil", self.distil, 0 <= self.distil <= 1, "0 to 1"),
             ("temperature", self.temperature, 0 < self.temperature < math.inf, "above 0"),
+            ("distil_views", self.distil_views, self.distil_views >= 0, "0 or more"),
+            ("distil", self.distil, self.distil > 0 or not self.distil_views, "above 0 with distil_views"),
             ("recalibrate", self.recalibrate, self.recalibrate >= 0, "0 or more"),
             ("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds >= 0, "0 or more"),
         ):

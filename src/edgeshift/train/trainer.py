@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,12 +87,13 @@ class Trainer:
         )
         run, curve = self.begin(index, kept, batches.steps(self.training.batch_size), first, previous)
         teacher = self.teacher(first)
+        targets = self.targets(teacher, batches, run.steps // run.steps_per_epoch)
         saved = time.monotonic()
         says = f"level {index + 1}/{levels}, kept {kept:.2%}"
         with self.progress.task(says, run.steps) as step:
             step(run.step)
             while run.step < run.steps:
-                record = self.epoch(run, batches, judge, teacher, step)
+                record = self.epoch(run, batches, judge, teacher, targets, step)
                 curve = (*curve, record)
                 if self.listener is not None:
                     self.listener(index, record)
@@ -160,26 +161,36 @@ class Trainer:
         return {name: tensor.to(self.device) for name, tensor in memory.items()}
 
     def epoch(
-        self, run: Run, batches: Batches, judge: Batches, teacher: nn.Module | None, step: Step
+        self,
+        run: Run,
+        batches: Batches,
+        judge: Batches,
+        teacher: nn.Module | None,
+        targets: Sequence[Tensor],
+        step: Step,
     ) -> dict[str, float]:
         """Train to the end of the epoch that `run.step` is in."""
         training, started = self.training, time.perf_counter()
         epoch, offset = divmod(run.step, run.steps_per_epoch)
         torch.manual_seed(seed_for(training.seed, "network", run.index, epoch))  # dropout and the like
-        drawn = batches.epoch(
-            training.batch_size, training.augment, training.seed, run.index, epoch, start=offset
-        )
+        how = (training.batch_size, training.augment, training.seed, run.index, epoch)
+        drawn: Iterable[tuple[Tensor, Tensor, Tensor | None]]
+        if targets:
+            drawn = batches.taught(*how, targets=targets, start=offset)
+        else:
+            plain = batches.epoch(*how, start=offset)
+            drawn = ((x, y, None if teacher is None else self.asked(teacher, x)) for x, y in plain)
         # float64 on the model's device: the sum of an epoch is exact enough, and a GPU need not wait.
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         seen, rate, spent, note = 0, 0.0, 0.0, ""
         run.model.train()
-        for images, labels in drawn:
+        for images, labels, target in drawn:
             if not run.settled and self.method.settled(run) and not run.settle(images[:CHECKED]):
                 self.progress.say("dead channels are computed too: the model's own code states its widths")
             rate = training.rate(run.index, run.step, run.steps, run.steps_per_epoch)
             spent += self.method.spent(run) * len(labels)
-            outputs, loss = self.step(run, images, labels, teacher, rate)
+            outputs, loss = self.step(run, images, labels, target, rate)
             total, seen = total + loss.double() * len(labels), seen + len(labels)
             right += (outputs.argmax(1) == labels).sum()
             if self.device == "cpu" or run.step % ASK == 0 or run.step % run.steps_per_epoch == 0:
@@ -209,17 +220,13 @@ class Trainer:
             )
 
     def step(
-        self, run: Run, images: Tensor, labels: Tensor, teacher: nn.Module | None, rate: float
+        self, run: Run, images: Tensor, labels: Tensor, target: Tensor | None, rate: float
     ) -> tuple[Tensor, Tensor]:
         """One step of the optimizer; the outputs and the loss before it."""
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         run.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-            target = None
-            if teacher is not None:
-                with torch.no_grad():
-                    target = teacher(images).float()
             outputs, loss = self.method.loss(run, images, lambda o: self.loss_of(o, labels, target))
         loss.backward()  # type: ignore[no-untyped-call]
         self.method.before_step(run)
@@ -245,6 +252,34 @@ class Trainer:
             model.load_state_dict(first.state)
         model = placed(model, self.device, channels_last=self.training.channels_last)
         return model.eval().requires_grad_(False)
+
+    def asked(self, teacher: nn.Module, images: Tensor) -> Tensor:
+        """The teacher's outputs, float32, `(n, classes)`."""
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            outputs: Tensor = teacher(images).float()
+        return outputs
+
+    def targets(self, teacher: nn.Module | None, batches: Batches, epochs: int) -> list[Tensor]:
+        """The teacher's outputs on every view of the images that the epochs show; none where it is asked anew."""
+        t = self.training
+        found: list[Tensor] = []
+        if teacher is None:
+            return found
+        views = min(t.distil_views, 1 if t.augment == "none" else epochs)
+        for view in range(views):
+            outputs = self.store.read_view(view)
+            if outputs is None:
+                with self.progress.task(
+                    f"teacher, view {view + 1}/{views}", batches.steps(t.batch_size)
+                ) as step:
+                    parts = []
+                    for images in batches.viewed(t.batch_size, t.augment, t.seed, view):
+                        parts.append(self.asked(teacher, images))
+                        step(1)
+                outputs = torch.cat(parts).cpu()
+                self.store.write_view(view, outputs)
+            found.append(outputs.to(self.device))
+        return found
 
 
 def placed(model: nn.Module, device: str, *, channels_last: bool) -> nn.Module:
