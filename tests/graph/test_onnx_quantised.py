@@ -8,6 +8,8 @@ from onnx import ModelProto, NodeProto
 
 from edgeshift.core.errors import Untraceable
 from edgeshift.graph import shrink_onnx
+from edgeshift.graph.onnx_model import settle
+from edgeshift.graph.onnx_proof import quantised_tolerance
 from edgeshift.graph.onnx_reference import evaluator
 from edgeshift.graph.rules.elementwise import FUNCTIONS
 from tests.graph.onnx_graphs import Array, model, node, run, shapes, stored
@@ -198,3 +200,83 @@ def test_what_the_reference_does_not_know_is_said() -> None:
     proto = model(nodes, {"s": np.ones((2, 2), np.float32)}, (2, 6), opset=21)
     with pytest.raises(Untraceable):
         shrink_onnx(proto)
+
+
+def floats_of(proto: ModelProto, names: tuple[str, ...]) -> ModelProto:
+    """The same network with those weights as floats, off their steps, that the file itself quantises."""
+    axes = {n.output[0]: n.attribute for n in proto.graph.node if n.op_type == "DequantizeLinear"}
+    for name in names:
+        scale, steps = stored(proto, f"{name}_s"), stored(proto, f"{name}_q")
+        off = np.random.default_rng(9).uniform(-0.4, 0.4, steps.shape) * (steps != 0)
+        numbers = ((steps + off) * scale.reshape(-1, *(1,) * (steps.ndim - 1))).astype(np.float32)
+        old = next(t for t in proto.graph.initializer if t.name == f"{name}_q")
+        old.CopyFrom(onnx.numpy_helper.from_array(numbers, f"{name}_w"))
+        quantise = node("QuantizeLinear", [f"{name}_w", f"{name}_s", f"{name}_z"], f"{name}_q")
+        quantise.attribute.extend(axes[name])
+        proto.graph.node.insert(0, quantise)
+    return proto
+
+
+@pytest.mark.parametrize("opset", [13, 18, 21])
+def test_weights_that_the_file_quantises_are_stored_as_what_that_makes_of_them(opset: int) -> None:
+    first, second, scale = whole(6, 3, 3, 3), whole(4, 6, 1, 1, seed=1), scales(6)
+    plain = dead(first, network(first, second, scale), [1, 4])
+    plain.opset_import[0].version = opset
+    trained = floats_of(ModelProto.FromString(plain.SerializeToString()), ("a", "b"))
+    x = np.random.default_rng(3).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    assert np.array_equal(run(trained, x)[0], run(plain, x)[0])  # the steps are the same
+    shrunk, known = shrink_onnx(trained), shrink_onnx(plain)
+    assert {t.name for t in shrunk.model.graph.initializer} == {t.name for t in known.model.graph.initializer}
+    for name in ("a_q", "b_q", "a_s"):
+        np.testing.assert_array_equal(stored(shrunk.model, name), stored(known.model, name))
+    assert [n.op_type for n in shrunk.model.graph.node].count("QuantizeLinear") == 2  # of activations
+    assert np.array_equal(run(shrunk.model, x)[0], run(plain, x)[0])
+    assert shrunk.proof is not None
+    assert shrunk.proof.max_error_float64 == 0
+
+
+def test_weights_that_operators_make_before_they_are_quantised_are_stored_too() -> None:
+    # As exporters write them: the zero point is cast, the scale is a Constant, the weight is clipped.
+    first, second, scale = whole(6, 3, 3, 3), whole(4, 6, 1, 1, seed=1), scales(6)
+    proto = floats_of(dead(first, network(first, second, scale), [2]), ("a",))
+    zero = next(t for t in proto.graph.initializer if t.name == "a_z")
+    wide = onnx.numpy_helper.to_array(zero).astype(np.int64)
+    zero.CopyFrom(onnx.numpy_helper.from_array(wide, "a_wide"))
+    held = next(t for t in proto.graph.initializer if t.name == "a_s")
+    proto.graph.initializer.remove(held)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.1), "limit"))
+    proto.graph.node[0].input[0] = "a_clipped"
+    for made in (
+        node("Clip", ["a_w", "", "limit"], "a_clipped"),
+        node("Constant", [], "a_s", value=held),
+        node("Cast", ["a_wide"], "a_z", to=onnx.TensorProto.INT8),
+    ):
+        proto.graph.node.insert(0, made)
+    shrunk = shrink_onnx(proto)
+    assert stored(shrunk.model, "a_q").shape == (5, 3, 3, 3)
+    assert not {"Clip", "a_w", "limit"} & {
+        *(n.op_type for n in shrunk.model.graph.node),
+        *(t.name for t in shrunk.model.graph.initializer),
+    }
+    x = np.random.default_rng(3).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    assert np.array_equal(run(shrunk.model, x)[0], run(proto, x)[0])
+
+
+def test_whole_numbers_that_something_else_reads_stay_as_they_are_made() -> None:
+    first, second = whole(6, 3, 3, 3), whole(4, 6, 1, 1, seed=1)
+    proto = floats_of(network(first, second, scales(6)), ("a",))
+    proto.graph.node.append(node("Cast", ["a_q"], "seen", to=onnx.TensorProto.FLOAT))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("seen", onnx.TensorProto.FLOAT, None))
+    shrunk = shrink_onnx(proto)
+    assert [n.op_type for n in shrunk.model.graph.node].count("QuantizeLinear") == 3
+
+
+def test_a_quantised_output_may_land_a_step_away() -> None:
+    nodes, tensors = activation("x", "y")
+    nodes.append(node("Identity", ["y"], "z"))
+    settled = settle(model(nodes, tensors, outputs=("z",)))
+    # Steps of 0.02 of at most 0.1: a fifth, beside what is allowed within.
+    assert quantised_tolerance(settled, [np.asarray([0.04, -0.1])]) == pytest.approx(0.05 + 0.2)
+    assert quantised_tolerance(settled, [np.zeros(2)]) == 0.05
+    plain = settle(model([node("Relu", ["x"], "y")], {}))
+    assert quantised_tolerance(plain, [np.ones(2)]) == 0.05

@@ -436,22 +436,21 @@ def _static_names(settled: Settled) -> tuple[set[str], set[str]]:
         if node.op_type in ("Shape", "Size"):
             shaped |= set(node.output)
             continue
-        schema = onnx.defs.has(node.op_type, node.domain)
-        if (
-            not schema
-            or "Random" in node.op_type
-            or node.op_type in ("Bernoulli", "Multinomial")
-            or captured(node)
-        ):
-            continue
         inputs = [i for i in node.input if i][: 1 if node.op_type == "CastLike" else None]
-        if not inputs or any(graphs_of(a) for a in node.attribute):
+        if not inputs or not is_repeatable(node):
             continue
         if all(i in fixed or i in single for i in inputs):
             fixed |= set(node.output)
         elif all(i in fixed or i in single or i in shaped for i in inputs):
             shaped |= set(node.output)
     return fixed, shaped
+
+
+def is_repeatable(node: NodeProto) -> bool:
+    """Whether a standard operator without graphs inside makes the same of the same inputs each time."""
+    chance = "Random" in node.op_type or node.op_type in ("Bernoulli", "Multinomial")
+    inner = captured(node) or any(graphs_of(a) for a in node.attribute)
+    return onnx.defs.has(node.op_type, node.domain) and not chance and not inner
 
 
 def parameter_names(settled: Settled) -> set[str]:

@@ -15,6 +15,7 @@ from edgeshift.graph.onnx_cut import checked, cut_onnx
 from edgeshift.graph.onnx_model import read, settle, try_out
 from edgeshift.graph.onnx_proof import Pair, prove_onnx, widen
 from edgeshift.graph.onnx_sizes import Spelled, spell
+from edgeshift.graph.onnx_stored import stored
 from edgeshift.graph.report import Counts, Report
 from edgeshift.graph.tally import report_of
 
@@ -65,14 +66,15 @@ def shrink_onnx(
         NotExact: If the two models differ; names the first tensor that does.
     """
     original = read(model)
-    settled = settle(original)
+    known = stored(original)
+    settled = settle(known)
     trace = trace_onnx(settled, try_out(settled, example))
     verdict, spelled = decide(trace)
     ranks = {o.name: len(trace.trial.shapes[o.name]) for o in original.graph.output}
     small = checked(cut_onnx(trace, verdict, spelled), ranks)
     proof = None
     if prove_it:
-        wide = Pair(widen(original), cut_onnx(trace, verdict, spelled, widen(settled.model)))
+        wide = Pair(widen(known), cut_onnx(trace, verdict, spelled, widen(settled.model)))
         proof = prove_onnx(Pair(original, small), wide, trace, verdict, tolerance, proof_seconds)
     return ShrunkOnnx(small, _report(trace, verdict, small), proof)
 
