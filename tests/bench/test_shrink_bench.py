@@ -12,9 +12,10 @@ from bench.networks import make, make_planted, places, plant_
 from bench.record import Run, keep, table
 from bench.shrink import linear, networks, rivals, train_sparse
 from bench.shrink.dnnshifter import contiguous, shrunk_resnet, shrunk_vgg
+from bench.shrink.quantised import in_training
 from bench.shrink.subjects import ZOO, gone, names, parameters
 from edgeshift.core.errors import UnknownName
-from edgeshift.graph import shrink
+from edgeshift.graph import shrink, shrink_onnx
 from edgeshift.graph.surgery import copy_module
 from edgeshift.models import build, resolve
 
@@ -181,3 +182,14 @@ def test_the_sites_of_the_residual_family_are_all_planted() -> None:
     family = linear.FAMILIES["deep resnet"]
     model = nn.Sequential(linear.Residual(), linear.Residual())
     assert [p.count for p in plant_(model, family.sites, 0.5)] == [128, 128]
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its exporter and its quantisation
+def test_a_network_in_training_with_quantisation_shrinks_as_torch_exports_it(tmp_path: Path) -> None:
+    file = in_training("resnet20", tmp_path)
+    shrunk = shrink_onnx(file)
+    assert shrunk.proof is not None
+    assert shrunk.proof.max_error_float64 == 0
+    # Two of five channels within blocks go, and weights take a byte each instead of four.
+    assert shrunk.report.after.parameters < 0.7 * shrunk.report.before.parameters
+    assert len(shrunk.to_bytes()) < len(file) / 4
