@@ -40,7 +40,9 @@ BEHIND = 0.7
 # Runs whose portfolio is no headline: room is kept for those.
 UNKEPT = ("r8-aio-0", "vgg-aio-0")
 # Runs of which accuracy alone is asked, which was judged where they were trained.
-JUDGED_ONLY = ("r20-eight-aio-0",)
+JUDGED_ONLY = ("r20-eight-aio-0", "vggfirst-aio-0")
+# Runs of which no ratio above this one is kept: room again.
+KEPT_FROM = {"vggfirst-aio-0": 0.7}
 # Runs of few epochs -> the name under which each of their ratios was trained alone.
 SHORT_RUNS = {"r20-eight": "r20-eight", "r20-near": "r20-eight"}
 NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
@@ -108,14 +110,18 @@ def row(run: str, variant: Variant, latency: Measurement, whole: Whole, trained_
     }
 
 
+def job_of(name: str, out: Path, model: str, method: str) -> Job:
+    """How variants of a run are judged and measured."""
+    options = next(job.options for job in jobs("") if job.name == name)
+    multiple = int(options.get("multiple", 4))
+    return Job(model, "cifar10", out, method=method, batch_sizes=(1,), quick=True, multiple=multiple)
+
+
 def rows_of(folder: Path, out: Path, model: str, method: str) -> tuple[list[dict[str, Any]], Portfolio]:
     """The variants of one job beside its whole network."""
     ref = resolve(model, classes=10, input_shape=(3, 32, 32))
     facts = said(folder)
-    options = next(job.options for job in jobs("") if job.name == folder.name)
-    multiple = int(options.get("multiple", 4))
-    job = Job(model, "cifar10", out, method=method, batch_sizes=(1,), quick=True, multiple=multiple)
-    portfolio = from_levels(out, folder / "levels", job)
+    portfolio = from_levels(out, folder / "levels", job_of(folder.name, out, model, method))
     whole, *each = timed(portfolio, ref)
     macs = counted(build_model(ref).eval(), example(ref)[:1], ()).dense
     dense = json.loads((folder / "levels" / "level-00.json").read_text())["validation_accuracy"]
@@ -326,7 +332,11 @@ def all_in_one(trained: Path, out: Path) -> None:
         says = f"{model} on CIFAR-10: several ratios in one set of weights."
         timing = {"repeats": "in turns, see edgeshift.measure", "spread": "interquartile range / median"}
         keep(Run(claim, says, **({} if name in JUDGED_ONLY else timing)), rows, findings)
-        if name not in (*UNKEPT, *JUDGED_ONLY):
+        if name in KEPT_FROM:
+            which = [i for i, k in enumerate(kept) if k <= KEPT_FROM[name]]
+            job = job_of(name, out / name, model, "all_in_one")
+            portfolio = from_levels(out / name, folder / "levels", job, which)
+        if name not in (*UNKEPT, *JUDGED_ONLY) or name in KEPT_FROM:
             export_nested(portfolio, out / f"{name}-nested", claim)
 
 

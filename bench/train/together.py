@@ -243,9 +243,9 @@ def jobs(table: str) -> list[JobOf]:
             "vggfirst-slim-0",
             FIRST_PASS,
             "network_slimming",
-            (1.0, 0.5, 0.3),
+            (1.0, 0.3),
             {"l1": 3e-4, "cost": "macs"},
-            FAIR_SHORT,
+            {**FAIR_SHORT, "first_epochs": 27},
         ),
     ]
     return found
