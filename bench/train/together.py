@@ -245,7 +245,7 @@ def jobs(table: str) -> list[JobOf]:
             "network_slimming",
             (1.0, 0.3),
             {"l1": 3e-4, "cost": "macs"},
-            {**FAIR_SHORT, "first_epochs": 27},
+            {**FAIR_SHORT, "first_epochs": 13},
         ),
     ]
     return found
