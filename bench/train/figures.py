@@ -49,7 +49,7 @@ NETWORKS = {"r20": "cifar10_resnet20", "r56": "cifar10_resnet56"}
 GOALS = {"r56": {0.5: 0.3, 0.25: 1.5}, "r20": {0.5: 1.0}}
 # Runs that go on from what another run made of the network: the model they begin with, and that run.
 AGAIN = {"again": (HALF, "r56-soft-0.5"), "on": (QUARTER, "r56-again-0")}
-METHOD = {"tp": "torch_pruning", "soft": "soft_masking", "again": "soft_masking", "on": "soft_masking"}
+METHOD = {"tp": "torch_pruning", **dict.fromkeys(("soft", "ranked", "again", "on"), "soft_masking")}
 # Runs whose first level is what they made, not what they began with.
 ONE_LEVEL = ("tp", "on")
 

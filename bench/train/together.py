@@ -143,6 +143,14 @@ def jobs(table: str) -> list[JobOf]:
             for s, tune in ((0.5, {**TUNE, "epochs": 40}), (0.25, {**TUNE, "epochs": 40}))
         ),
         JobOf(
+            "r56-ranked-0",
+            "cifar10_resnet56",
+            "soft_masking",
+            (1.0, 0.25),
+            {**AT_ONCE, "multiple": 2, "ramp": 0.04, "survival": False, "relative": True},
+            {**TUNE, **SHORT, "epochs": 40, "distil_views": 6},
+        ),
+        JobOf(
             "r56-again-0",
             HALF,
             "soft_masking",
@@ -330,7 +338,7 @@ def narrowed(
     return small.eval()
 
 
-def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> None:
+def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str, threads: int) -> None:
     """Train one job, level after level, each judged on test when it is finished; goes on where it was stopped."""
     model, (ref, mean, std) = began(job)
     data, sample = open_set("cifar10"), example(ref)
@@ -342,7 +350,7 @@ def run(job: JobOf, out: Path, scale: float, limit: int | None, device: str) -> 
     }
     training = Training(
         **{
-            "threads": 1,
+            "threads": threads,
             "bf16": "trial",
             "checkpoint_seconds": 45.0,
             **job.train,
@@ -425,6 +433,7 @@ def together(names: list[str], asked: argparse.Namespace) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             words = [sys.executable, "-m", "bench.train.together", "--run", name, "--out", str(asked.out)]
             words += ["--scale", str(asked.scale), "--device", asked.device, "--table", asked.table]
+            words += ["--threads", str(asked.threads)]
             words += ["--limit", str(asked.limit)] if asked.limit else []
             with (folder / "log.txt").open("ab") as log:
                 running[name] = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
@@ -470,6 +479,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of jobs that start so, comma-separated")
     parser.add_argument("--skip", default="")
     parser.add_argument("--limit", type=int, help="images per split, to try the jobs")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in each process")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument(
         "--table", default="build/vgg16_bn_priced.json", help="layer costs, of bench.train.priced"
@@ -482,7 +492,7 @@ def main() -> None:
         return
     all_jobs = {job.name: job for job in jobs(asked.table)}
     if asked.run:
-        run(all_jobs[asked.run], asked.out / asked.run, asked.scale, asked.limit, asked.device)
+        run(all_jobs[asked.run], asked.out / asked.run, asked.scale, asked.limit, asked.device, asked.threads)
         return
     only, skip = (tuple(x for x in s.split(",") if x) for s in (asked.only, asked.skip))
     names = [n for n in all_jobs if (not only or n.startswith(only)) and not (skip and n.startswith(skip))]

@@ -124,6 +124,7 @@ def choose_channels(
     least: float = 0.0,
     *,
     survival: bool = False,
+    relative: bool = False,
 ) -> dict[str, Tensor]:
     """The channels of highest total worth whose network costs at most `budget`.
 
@@ -141,6 +142,7 @@ def choose_channels(
         survival: Groups count by the logarithm of the share of their worth that stays, so that what is chosen
             maximises the product of all shares: a signal passes every group on its way, and none is emptied for
             being dear. False = the plain sum of worth.
+        relative: No knapsack: channels of all groups are ranked together, see `ranked`. `survival` does nothing then.
 
     Returns:
         Group -> `(channels,)`, bool.
@@ -153,6 +155,11 @@ def choose_channels(
     options = [options_of(g, alive[g.name], multiple, least) for g in groups]
     sums = {g.name: np.cumsum(worth[g.name].cpu()[order[g.name]].double().numpy()) for g in groups}
     values = [[float(sums[g.name][k - 1]) for k in ks] for g, ks in zip(groups, options, strict=True)]
+    low = {g.name: ks[0] for g, ks in zip(groups, options, strict=True)}
+    if (least_possible := prices.total(low)) > budget * (1 + 1e-9):
+        raise BadValue("kept cost", budget, f"at least {least_possible:.6g}, what the smallest widths cost")
+    if relative:
+        return firsts(order, ranked(ladders_of(groups, options, values), prices, budget), groups)
     if survival:
         values = [[math.log1p(v / max(vs[-1], 1e-30) / FAINT) for v in vs] for vs in values]
     kept, best, highest = dict(alive), None, -1.0
@@ -175,22 +182,52 @@ def choose_channels(
                 break
         if cost > 0:
             room = min(max(room * budget / cost, room / 2), 2 * budget)
-    low = {g.name: ks[0] for g, ks in zip(groups, options, strict=True)}
-    if best is None:
-        if (least_possible := prices.total(low)) > budget * (1 + 1e-9):
-            raise BadValue(
-                "kept cost", budget, f"at least {least_possible:.6g}, what the smallest widths cost"
-            )
-        best = low
-    ladders = {
-        g.name: dict(zip(ks, vs, strict=True)) for g, ks, vs in zip(groups, options, values, strict=True)
-    }
-    best = filled(best, ladders, prices, budget)
+    best = filled(best or low, ladders_of(groups, options, values), prices, budget)
+    return firsts(order, best, groups)
+
+
+def ladders_of(
+    groups: Sequence[ChannelGroup], options: Sequence[Sequence[int]], values: Sequence[Sequence[float]]
+) -> dict[str, dict[int, float]]:
+    """Group -> number of channels that it may keep -> worth of that many."""
+    return {g.name: dict(zip(ks, vs, strict=True)) for g, ks, vs in zip(groups, options, values, strict=True)}
+
+
+def firsts(
+    order: Mapping[str, Tensor], counts: Mapping[str, int], groups: Sequence[ChannelGroup]
+) -> dict[str, Tensor]:
+    """Group -> which channels, `(channels,)`, bool: so many of the most worth."""
     found = {}
     for group in groups:
         chosen = torch.zeros(group.channels, dtype=torch.bool)
-        chosen[order[group.name][: best[group.name]]] = True
+        chosen[order[group.name][: counts[group.name]]] = True
         found[group.name] = chosen
+    return found
+
+
+def ranked(ladders: Mapping[str, Mapping[int, float]], prices: Prices, budget: float) -> dict[str, int]:
+    """Widths shrunk, option by option, until the budget holds: always where least is lost for a group's own size.
+
+    What goes is compared with the mean worth of the channels that its group still has (the normalised global ranking
+    of Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900). Groups whose worth lies in few channels become
+    narrow, groups whose channels are all alike stay wide, whatever they cost.
+
+    Args:
+        ladders: Group -> number of channels -> sum of their worth, rising.
+        prices: What widths cost; the smallest fit.
+        budget: At most.
+    """
+    found = {name: max(ladder) for name, ladder in ladders.items()}
+    rungs = {name: sorted(ladder) for name, ladder in ladders.items()}
+    while prices.total(found) > budget * (1 + 1e-9):
+        steps = []
+        for name, ladder in ladders.items():
+            if (at := rungs[name].index(found[name])) > 0:
+                now, fewer = found[name], rungs[name][at - 1]
+                lost = (ladder[now] - ladder[fewer]) / (now - fewer)
+                steps.append((lost / max(ladder[now] / now, 1e-30), name, fewer))
+        _, name, fewer = min(steps)
+        found[name] = fewer
     return found
 
 

@@ -90,6 +90,8 @@ def test_bad_options_are_refused() -> None:
         SoftMasking(warmup=0.5, ramp=0.5)
     with pytest.raises(BadValue, match="multiple must be at least 1, got 0"):
         SoftMasking(multiple=0)
+    with pytest.raises(BadValue, match="relative must be false with survival, got True"):
+        SoftMasking(relative=True, survival=True)
 
 
 def test_a_table_that_is_none_is_refused(task: Task, training: Training, tmp_path: Path) -> None:
@@ -131,3 +133,23 @@ def test_survival_empties_no_group_for_being_dear() -> None:
     )
     assert plain == {"a": 1, "b": 44}
     assert fair == {"a": 6, "b": 24}
+
+
+def test_relative_ranks_channels_against_the_mean_of_their_group() -> None:
+    # a is cheap and has one channel that matters, so that the others go first, each at 0.31 of the mean or less; those
+    # of b are all alike, at 1, and dear.
+    groups = tuple(ChannelGroup(n, {n: np.arange(4)[:, None]}, 0.0) for n in "ab")
+    prices = Prices(Macs({"a": 40.0, "b": 400.0}, dict.fromkeys("ab", (4, 1)), groups))
+    worth = {"a": torch.tensor([1.0, 10, 1, 1]), "b": torch.ones(4)}
+
+    def kept(budget: float) -> dict[str, list[int]]:
+        chosen = choose_channels(worth, groups, prices, budget, 1, relative=True)
+        return {n: c.nonzero().flatten().tolist() for n, c in chosen.items()}
+
+    assert kept(440) == {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3]}
+    assert kept(430) == {"a": [0, 1, 2], "b": [0, 1, 2, 3]}
+    assert kept(310) == {"a": [1], "b": [0, 1, 2]}
+    with pytest.raises(
+        BadValue, match="kept cost must be at least 110, what the smallest widths cost, got 100"
+    ):
+        choose_channels(worth, groups, prices, 100, 1, relative=True)

@@ -56,6 +56,8 @@ class SoftMasking(Method):
         criterion: "taylor", or "magnitude" to rank by the size of the columns.
         survival: Maximise the product over groups of the share of worth that stays, not the sum of worth: the sum
             empties groups that cost much, as the early ones of a residual network.
+        relative: Rank the channels of all groups together instead, each by its worth against the mean of its group's.
+            Where little is to stay, sharing the budget takes too much from wide groups whose channels all matter.
         streams: Cut residual streams too: groups that several layers add to. They cost the most accuracy for what
             they save.
         exclude: Globs over parameter names; channel groups with such a parameter stay whole.
@@ -80,6 +82,7 @@ class SoftMasking(Method):
     permanent: bool = False
     criterion: str = "taylor"
     survival: bool = False
+    relative: bool = False
     streams: bool = False
     exclude: tuple[str, ...] = ()
 
@@ -92,6 +95,7 @@ class SoftMasking(Method):
             ("warmup", self.warmup, 0 <= self.warmup < self.ramp, f"0 to below the ramp's {self.ramp}"),
             ("decay", self.decay, 0 <= self.decay < math.inf, "0 or more"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1"),
+            ("relative", self.relative, not (self.relative and self.survival), "false with survival"),
         ):
             if not good:
                 raise BadValue(what, value, want)
@@ -193,6 +197,7 @@ class SoftMasking(Method):
             self.multiple,
             self.least,
             survival=self.survival,
+            relative=self.relative,
         )
         returned = sum(int((chosen[n] & ~before[n]).sum()) for n in chosen)
         run.memory["returned"] = run.memory.get("returned", torch.zeros((), dtype=torch.int64)) + returned
