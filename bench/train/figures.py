@@ -38,7 +38,7 @@ POINTS, SMALLER, FASTER = 0.5, 10.0, 2.5
 # Points that a ratio of one weight set may lie under the same ratio trained alone.
 BEHIND = 0.7
 # Runs whose portfolio is no headline: room is kept for those.
-UNKEPT = ("r8-aio-0", "r20-aio-0", "vgg-aio-0")
+UNKEPT = ("r8-aio-0", "r20-aio-0", "vgg-aio-0", "r56-on-0")
 # Runs of which accuracy alone is asked, which was judged where they were trained.
 JUDGED_ONLY = ("r20-eight-aio-0", "vggfirst-aio-0")
 # Runs of which no ratio above this one is kept: room again.
@@ -179,7 +179,7 @@ def resnets(trained: Path, out: Path) -> None:
             if kind not in METHOD:
                 continue
             rows += resnet_rows(folder, kind, size, [*known, *rows])
-            if kind != "tp":
+            if kind != "tp" and folder.name not in UNKEPT:
                 ours.append((AGAIN[kind][0] if kind in AGAIN else NETWORKS[size], folder))
     if not rows:
         print("no ResNet job is finished")
