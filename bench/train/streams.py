@@ -2,7 +2,7 @@
 """What cutting residual streams costs: ResNet-20 at half the multiply-accumulates, two epochs on 12,000 images.
 
     python -m bench.train.streams        # two processes, about 5 minutes
-    python -m bench.train.streams --network cifar10_resnet56 --share 0.25 --only at,Torch
+    python -m bench.train.streams --network cifar10_resnet56 --share 0.25 --images 4000 --only at,Torch
 
 Accuracy is of 3,000 validation images, which the parent had seen: it says how much is kept, not how good a network is.
 """

@@ -18,13 +18,14 @@ from tests.train.methods.watch import watched
 OPTIONS = {"multiple": 1, "every": 1, "decay": 0.05}
 
 
-def test_the_cost_ends_in_the_budget(task: Task, training: Training, tmp_path: Path) -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_cost_ends_in_the_budget(task: Task, training: Training, tmp_path: Path, relative: bool) -> None:
     costs = {}
 
     def look(run: Run) -> None:
         costs[run.index] = run.macs.of_masks(run.masking.tensors) / run.macs.dense
 
-    watched("soft_masking", look, task, training, (1.0, 0.5, 0.25), tmp_path, **OPTIONS)
+    watched("soft_masking", look, task, training, (1.0, 0.5, 0.25), tmp_path, **OPTIONS, relative=relative)
     assert costs[0] == 1
     assert 0.5 - 0.1 < costs[1] <= 0.5  # a channel of this tiny network is up to a tenth of its cost
     assert 0.25 - 0.1 < costs[2] <= 0.25
